@@ -1,0 +1,325 @@
+"""What an operator is: a cheap spec that says what it does to columns, and the heavy object it loads.
+
+A spec can be made, checked and printed anywhere. ``spec.load()`` imports the networks' libraries, loads the weights
+and gives an :class:`Operator`, which maps an Arrow table to an Arrow table.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from operators import columns
+from operators.errors import ColumnError, OperatorFailedError, OutOfMemoryError, RowError, ValueMissingError
+from operators.models.ref import ModelRef
+from operators.seeds import branch_seeds, row_seeds, step_seeds
+
+
+class Kind(StrEnum):
+    """What a step needs a column to hold."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    NUMBER = "number"
+    INTEGER = "integer"
+
+    def accepts(self, given: pa.DataType) -> bool:
+        """Whether a column of Arrow type ``given`` will do."""
+        return bool(_ACCEPTED[self](given))
+
+
+_ACCEPTED = {
+    Kind.IMAGE: columns.is_image,
+    Kind.TEXT: lambda given: pa.types.is_string(given) or pa.types.is_large_string(given),
+    Kind.NUMBER: lambda given: pa.types.is_floating(given) or pa.types.is_integer(given),
+    Kind.INTEGER: pa.types.is_integer,
+}
+
+
+class Column(BaseModel):
+    """An option whose value is another one in every row: the column that holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: Annotated[str, Field(min_length=1, description="name of the column")]
+
+
+class Spec(BaseModel, ABC):
+    """Behaviour of one step: frozen, checked when made, free of networks. Where it runs is said elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    """The word that stands for the step in a job file."""
+
+    @abstractmethod
+    def reads(self) -> dict[str, Kind]:
+        """The columns that must be there, and what they must hold."""
+
+    @abstractmethod
+    def writes(self) -> dict[str, pa.DataType]:
+        """The columns that are added, in this order."""
+
+    def branches(self) -> tuple[str, ...]:
+        """Labels of the rows that one row becomes; empty where a row stays one row under its own id."""
+        return ()
+
+    def models(self) -> tuple[ModelRef, ...]:
+        """The models that :meth:`load` loads."""
+        return ()
+
+    @abstractmethod
+    def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Operator[Any, Any]:
+        """Load the weights and return the operator.
+
+        Args:
+            step: name of the step, part of every row's seed and of the ids of 1 to N rows; the kind unless given.
+            batch_rows: rows that go through the networks at once; halved for good when memory runs out.
+            device: as in ``torch.device``; the first accelerator, or else the CPU, unless given.
+
+        Raises:
+            ModelError: a model can't be had.
+        """
+
+    def chain(self, schema: pa.Schema, where: str = "") -> pa.Schema:
+        """The schema after this step.
+
+        Raises:
+            ColumnError: a column that the step reads is missing or holds something else, or one that it writes exists.
+        """
+        for name, kind in self.reads().items():
+            if name not in schema.names:
+                raise ColumnError(f"there is no column {name!r}; there are {_listed(schema.names)}", where)
+            if not kind.accepts(schema.field(name).type):
+                raise ColumnError(f"column {name!r} is {schema.field(name).type}, but must hold {kind.value}", where)
+        for name in self.writes():
+            if name in schema.names or name in columns.RESERVED:
+                raise ColumnError(f"column {name!r} is there already; name another one with `output`", where)
+        added = [pa.field(name, kind) for name, kind in self.writes().items()]
+        return pa.schema([*schema, *added], schema.metadata)
+
+
+def column_options(spec: Spec, kinds: dict[str, Kind]) -> dict[str, Kind]:
+    """The columns that the options named in ``kinds`` are read from, where they are read from columns."""
+    given = {name: getattr(spec, name) for name in kinds}
+    return {value.column: kinds[name] for name, value in given.items() if isinstance(value, Column)}
+
+
+def values(option: Any, table: pa.Table) -> list[Any]:
+    """An option's value in every row of a table."""
+    if isinstance(option, Column):
+        return list(table.column(option.column).to_pylist())
+    return [option] * table.num_rows
+
+
+def required(value: Any, name: str) -> Any:
+    """The value, unless it is null.
+
+    Raises:
+        ValueMissingError: it is.
+    """
+    if value is None:
+        raise ValueMissingError(f"{name} is null")
+    return value
+
+
+@dataclass
+class Produced:
+    """What a batch became: one value per row in every column, and the rows that failed, by their place in the batch."""
+
+    columns: dict[str, Sequence[Any] | pa.Array]
+    errors: dict[int, RowError] = field(default_factory=dict)
+
+
+S = TypeVar("S", bound=Spec)
+P = TypeVar("P")
+
+
+class Operator(ABC, Generic[S, P]):
+    """A loaded step: call it with a table, get the table with the step's columns.
+
+    Rows without an id are called ``0``, ``1``, ...; a row that fails keeps its place, with nulls in the new columns
+    and the reason in the column ``error``.
+    """
+
+    def __init__(self, spec: S, step: str | None = None, batch_rows: int = 16) -> None:
+        self.spec = spec
+        self.step = step or spec.kind
+        self.batch_rows = batch_rows
+        self._ever_succeeded = False
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, by the model's name."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, table: pa.Table, seeds: list[int]) -> list[P | RowError]:
+        """What the networks need of every row, on the CPU; or why the row can't be used."""
+
+    def group(self, prepared: P) -> Hashable:  # noqa: ARG002
+        """Rows of one batch have this in common."""
+        return None
+
+    @abstractmethod
+    def run(self, batch: list[P]) -> Produced:
+        """Put a batch through the networks."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Apply the step to every row that is still live."""
+        table = _expand(_with_row_columns(table), self.step, self.spec.branches())
+        live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])
+        places = pc.indices_nonzero(live).to_pylist()
+        rows = table.take(pa.array(places, pa.int64()))
+        prepared = self.prepare(rows, step_seeds(rows[columns.SEED], self.step)) if places else []
+        outcome = _Outcome(list(self.spec.writes()))
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for row, item in enumerate(prepared):
+            if isinstance(item, RowError):
+                outcome.errors[row] = item
+            else:
+                groups[self.group(item)].append(row)
+        for members in groups.values():
+            self._in_batches(members, prepared, outcome)
+        self._refuse_a_bug(outcome, len(places))
+        return self._joined(table, places, outcome)
+
+    def _in_batches(self, members: list[int], prepared: list[Any], outcome: _Outcome) -> None:
+        first = 0
+        while first < len(members):
+            batch = members[first : first + self.batch_rows]
+            self._isolated(batch, prepared, outcome)
+            first += len(batch)
+
+    def _isolated(self, rows: list[int], prepared: list[Any], outcome: _Outcome) -> None:
+        """Run a batch; if it fails, run its halves, until the row at fault stands alone."""
+        try:
+            produced = self.run([prepared[row] for row in rows])
+        except Exception as error:  # noqa: BLE001 - what a network raises for one odd row can't be listed
+            if _out_of_memory(error) and len(rows) > 1:
+                self.batch_rows = max(1, len(rows) // 2)
+            if len(rows) == 1:
+                outcome.fail(rows[0], error)
+                return
+            middle = len(rows) // 2
+        else:
+            outcome.add(rows, produced)
+            return
+        _release_memory()
+        self._isolated(rows[:middle], prepared, outcome)
+        self._isolated(rows[middle:], prepared, outcome)
+
+    def _refuse_a_bug(self, outcome: _Outcome, live: int) -> None:
+        """Crash when the operator has failed on every row it ever saw, for reasons nobody foresaw."""
+        if len(outcome.unforeseen) < max(live, 2):
+            self._ever_succeeded |= bool(outcome.rows)
+        elif not self._ever_succeeded:
+            raise outcome.unforeseen[0]
+
+    def _joined(self, table: pa.Table, places: list[int], outcome: _Outcome) -> pa.Table:
+        at: list[int | None] = [None] * table.num_rows
+        for produced, row in enumerate(outcome.rows):
+            at[places[row]] = produced
+        taken = pa.array(at, pa.int64())
+        for name, kind in self.spec.writes().items():
+            chunks = [_typed(chunk, kind) for chunk in outcome.columns[name]]
+            table = table.append_column(pa.field(name, kind), pa.chunked_array(chunks, kind).take(taken))
+        if not outcome.errors:
+            return table
+        errors = table[columns.ERROR].to_pylist()
+        for row, error in outcome.errors.items():
+            errors[places[row]] = {"step": self.step, "code": error.code, "message": str(error), "attempt": 1}
+        return table.set_column(
+            table.schema.get_field_index(columns.ERROR), columns.ERROR, pa.array(errors, columns.ERROR_TYPE)
+        )
+
+
+class _Outcome:
+    """What came of the rows of one table so far, in the order in which they were done."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.rows: list[int] = []
+        self.columns: dict[str, list[Any]] = {name: [] for name in names}
+        self.errors: dict[int, RowError] = {}
+        self.unforeseen: list[Exception] = []
+
+    def add(self, rows: list[int], produced: Produced) -> None:
+        good = [place for place in range(len(rows)) if place not in produced.errors]
+        self.errors |= {rows[place]: error for place, error in produced.errors.items()}
+        self.rows += [rows[place] for place in good]
+        for name, chunks in self.columns.items():
+            given = produced.columns[name]
+            chunks.append(given.take(good) if isinstance(given, pa.Array) else [given[place] for place in good])
+
+    def fail(self, row: int, error: Exception) -> None:
+        if isinstance(error, RowError):
+            self.errors[row] = error
+        elif _out_of_memory(error):
+            self.errors[row] = OutOfMemoryError(_first_line(error))
+        else:
+            self.unforeseen.append(error)
+            self.errors[row] = OperatorFailedError(f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _with_row_columns(table: pa.Table) -> pa.Table:
+    """The table with the columns that every row in flight has."""
+    rows = table.num_rows
+    if columns.ROW_ID not in table.column_names:
+        table = table.append_column(columns.ROW_ID, pa.array([str(row) for row in range(rows)], pa.string()))
+    if columns.SEED not in table.column_names:
+        table = table.append_column(columns.SEED, row_seeds(0, table[columns.ROW_ID].to_pylist()))
+    if columns.ERROR not in table.column_names:
+        table = table.append_column(columns.ERROR, pa.nulls(rows, columns.ERROR_TYPE))
+    if columns.KEPT not in table.column_names:
+        table = table.append_column(columns.KEPT, pa.repeat(True, rows))
+    return table
+
+
+def _expand(table: pa.Table, step: str, labels: tuple[str, ...]) -> pa.Table:
+    """Every live row once per label, with the label in its id and a seed of its own; other rows once, as they are."""
+    if not labels:
+        return table
+    live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT]).to_pylist()
+    suffixes = [f"/{step}.{label}" for label in labels]
+    parents, added = [], []
+    for row, alive in enumerate(live):
+        parents += [row] * (len(labels) if alive else 1)
+        added += suffixes if alive else [""]
+    table = table.take(pa.array(parents, pa.int64()))
+    ids = [f"{row_id}{suffix}" for row_id, suffix in zip(table[columns.ROW_ID].to_pylist(), added, strict=True)]
+    seeds = branch_seeds(table[columns.SEED], added)
+    for name, column in ((columns.ROW_ID, pa.array(ids, pa.string())), (columns.SEED, seeds)):
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
+def _typed(chunk: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
+    return chunk.cast(kind) if isinstance(chunk, pa.Array) else pa.array(chunk, kind)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    ours = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, ours) or "can't allocate memory" in str(error)
+
+
+def _release_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"

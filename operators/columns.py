@@ -1,0 +1,66 @@
+"""The row contract: which columns every row carries, and the Arrow types that steps exchange."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""An encoded picture: the Hugging Face ``Image`` feature. ``path`` is its name where it came from, or null."""
+
+TEXT = pa.string()
+
+ROW_ID = "row_id"
+"""The row's own id: its source row's, and one segment more for every 1 to N step it went through."""
+SOURCE_ID = "source_id"
+"""The id of the source row that the row comes from."""
+SOURCE_URI = "source_uri"
+"""The source that ``source_id`` is an id in."""
+CONTENT_HASH = "content_hash"
+"""BLAKE2b-128 of the source row's values, in hexadecimal."""
+RUN_ID = "run_id"
+PLAN = "plan"
+"""Fingerprint of the plan that made the row."""
+SEED = "row_seed"
+"""63-bit seed of the row, from the job's seed and the row's id; steps derive theirs from it."""
+ERROR = "error"
+"""Why the row failed, null where it did not; only rejects and tables in flight have it."""
+KEPT = "kept"
+"""False where a filter left the row out; only tables in flight have it."""
+
+ERROR_TYPE = pa.struct(
+    [("step", pa.string()), ("code", pa.string()), ("message", pa.string()), ("attempt", pa.int32())]
+)
+
+LINEAGE = pa.schema(
+    [
+        (ROW_ID, pa.string()),
+        (SOURCE_ID, pa.string()),
+        (SOURCE_URI, pa.string()),
+        (CONTENT_HASH, pa.string()),
+        (RUN_ID, pa.string()),
+        (PLAN, pa.string()),
+        (SEED, pa.int64()),
+    ]
+)
+"""Columns that every written row ends with."""
+
+RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT])
+"""Names that a source's columns can't have."""
+
+_FEATURES = b"huggingface"
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds encoded pictures."""
+    return bool(kind == IMAGE)
+
+
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """The schema with the metadata that makes ``datasets`` decode its pictures; other columns stay as Arrow has them."""
+    features = {field.name: {"_type": "Image"} for field in schema if is_image(field.type)}
+    if not features:
+        return schema
+    metadata = {**(schema.metadata or {}), _FEATURES: json.dumps({"info": {"features": features}}).encode()}
+    return schema.with_metadata(metadata)

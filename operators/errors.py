@@ -1,0 +1,122 @@
+"""One tree of errors, each with a stable code that users may build on; docs/errors.md lists them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LatentmillError(Exception):
+    """Whatever Latentmill itself has to say; ``code`` never changes between versions."""
+
+    code: ClassVar[str] = "error"
+
+
+class UserError(LatentmillError):
+    """The job, its data or its surroundings are not as they must be; nothing was written. Exit code 2."""
+
+    code = "user_error"
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class SpecError(UserError):
+    """A key or value of a job is wrong."""
+
+    code = "bad_spec"
+
+
+class ColumnError(UserError):
+    """A step wants a column that is not there, or writes one that is."""
+
+    code = "bad_column"
+
+
+class SourceError(UserError):
+    """The source can't be read."""
+
+    code = "bad_source"
+
+
+class SinkError(UserError):
+    """The sink can't be written, or holds another job's rows."""
+
+    code = "bad_sink"
+
+
+class ModelError(UserError):
+    """A model can't be had, or is not what the step needs."""
+
+    code = "bad_model"
+
+
+class ResourceError(UserError):
+    """The machine or cluster can never hold a step."""
+
+    code = "bad_resources"
+
+
+class RowError(LatentmillError):
+    """One row can't be processed; it goes to the rejects and the job goes on."""
+
+    code = "row_failed"
+
+
+class ImageError(RowError):
+    """A picture can't be used."""
+
+    code = "image_undecodable"
+
+
+class ImageMissingError(ImageError):
+    """There is no picture: a null, or a path that leads nowhere."""
+
+    code = "image_missing"
+
+
+class ImageEmptyError(ImageError):
+    """The picture has no bytes."""
+
+    code = "image_empty"
+
+
+class ImageTruncatedError(ImageError):
+    """The picture ends before it should."""
+
+    code = "image_truncated"
+
+
+class ImageTooLargeError(ImageError):
+    """The picture has more pixels than allowed."""
+
+    code = "image_too_large"
+
+
+class ValueMissingError(RowError):
+    """A column that the step reads is null in this row."""
+
+    code = "value_missing"
+
+
+class ValueInvalidError(RowError):
+    """A column holds something that the step can't take in this row."""
+
+    code = "value_invalid"
+
+
+class NotFiniteError(RowError):
+    """The model answered with NaN or infinity for this row."""
+
+    code = "not_finite"
+
+
+class OutOfMemoryError(RowError):
+    """The row alone does not fit into memory."""
+
+    code = "out_of_memory"
+
+
+class OperatorFailedError(RowError):
+    """The model raised on this row alone while others passed."""
+
+    code = "operator_failed"
