@@ -1,0 +1,141 @@
+"""What every source gives: a schema, and fragments that can be read anywhere, on their own, again and again."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from jobs.sources.files import Folder
+from jobs.sources.selection import Selection
+from jobs.sources.spec import RowOptions
+from operators import columns
+from operators.errors import SourceError
+
+Located = tuple[pa.Array, pa.Table]
+"""Rows as they are stored, and where each of them lies."""
+
+
+class Stretch(ABC):
+    """Rows that lie together in a dataset, and how to read them. Picklable."""
+
+    rows: int | None
+    """How many rows there are, or None where only reading tells."""
+
+    @property
+    def folder(self) -> Folder | None:
+        """Where relative paths of pictures in these rows start, or None where rows hold no paths."""
+        return None
+
+    @abstractmethod
+    def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:
+        """Read tables of at most ``part_rows`` rows with the columns ``needed`` (None: all) or more."""
+
+    def count(self, most: int) -> int:
+        """How many rows there are, or ``most`` where there are more."""
+        return most if self.rows is None else min(most, self.rows)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look at a dataset tells, before columns are chosen."""
+
+    uri: str
+    schema: pa.Schema
+    stretches: list[Stretch]
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A share of a source's rows that one task reads."""
+
+    uri: str
+    stretch: Stretch
+    selection: Selection
+    rows: int | None
+    """How many rows :meth:`read` yields, or None where only reading tells."""
+
+    def read(self, part_rows: int) -> Iterator[pa.Table]:
+        """Read the rows.
+
+        Args:
+            part_rows: the most rows that a table may have.
+
+        Yields:
+            Tables with the column ``source_id`` and then the source's columns; the same ones at every call.
+
+        Raises:
+            SourceError: the rows can't be read, or an id is null, or two rows share one.
+        """
+        seen: set[str] = set()
+        left = sys.maxsize if self.rows is None else self.rows
+        for locators, table in self.stretch.tables(part_rows, self.selection.needed):
+            taken = self.selection.shape(locators[:left], table[:left], self.stretch.folder, self.uri)
+            self._refuse_doubles(taken[columns.SOURCE_ID].to_pylist(), seen, locators)
+            yield taken
+            left -= taken.num_rows
+            if not left:
+                return
+
+    def _refuse_doubles(self, ids: list[str], seen: set[str], locators: pa.Array) -> None:
+        for row, source_id in enumerate(ids):
+            if source_id in seen:
+                raise SourceError(f"two rows have the id {source_id!r}; the second is {locators[row]}", self.uri)
+            seen.add(source_id)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of a source before it is read."""
+
+    uri: str
+    """The dataset's full URI, which goes into lineage."""
+    schema: pa.Schema
+    """Columns of the rows, without ``source_id``."""
+    rows: int | None
+    """How many rows there are, or None where only reading tells."""
+    fragments: list[Fragment] = field(repr=False)
+
+
+class Source(ABC):
+    """A dataset to read."""
+
+    def __init__(self, options: RowOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def scan(self, part_rows: int) -> Scan:
+        """List the dataset's stretches; those that can be are cut to about ``part_rows`` rows."""
+
+    def describe(self, part_rows: int = 256) -> Described:
+        """Look at names, footers and first rows, but read no data.
+
+        Args:
+            part_rows: rows of a table that fragments will be read in; fragments are cut to fit.
+
+        Raises:
+            SourceError: there is nothing to read, or not as the options say.
+        """
+        scan = self.scan(part_rows)
+        selection = Selection.choose(scan.schema, self.options, scan.uri)
+        counted = list(_limited(scan.stretches, self.options.limit))
+        fragments = [Fragment(scan.uri, stretch, selection, rows) for stretch, rows in counted]
+        known = [rows for _, rows in counted if rows is not None]
+        rows = sum(known) if len(known) == len(counted) else None
+        return Described(scan.uri, selection.schema, rows, fragments)
+
+
+def _limited(stretches: list[Stretch], limit: int | None) -> Iterator[tuple[Stretch, int | None]]:
+    """The stretches that hold the first ``limit`` rows, each with how many of its rows those are."""
+    if limit is None:
+        yield from ((stretch, stretch.rows) for stretch in stretches)
+        return
+    for stretch in stretches:
+        rows = stretch.count(limit)
+        yield stretch, rows
+        limit -= rows
+        if not limit:
+            return

@@ -1,0 +1,76 @@
+"""Rows that are in memory: an Arrow table, or what other formats amount to once listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
+
+from jobs.sources.base import Located, Scan, Source, Stretch
+from jobs.sources.files import Folder
+from jobs.sources.spec import RowOptions
+
+NAME = "table"
+
+
+@dataclass(frozen=True)
+class TableStretch(Stretch):
+    """Some rows of a table, each with its locator."""
+
+    locators: pa.Array
+    table: pa.Table
+    rows: int
+    start: Folder | None
+
+    @property
+    def folder(self) -> Folder | None:
+        """What was given as the start of relative paths."""
+        return self.start
+
+    def __reduce__(self) -> Any:
+        # A slice would be pickled with the whole table that it is cut from.
+        sink = pa.BufferOutputStream()
+        located = self.table.add_column(0, "locator", self.locators)
+        with pa.ipc.new_stream(sink, located.schema) as stream:
+            stream.write_table(located)
+        return _restored, (sink.getvalue(), self.start)
+
+    def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:  # noqa: ARG002
+        """Slices of the table."""
+        for first in range(0, self.rows, part_rows):
+            yield self.locators[first : first + part_rows], self.table[first : first + part_rows]
+
+
+def _restored(data: pa.Buffer, start: Folder | None) -> TableStretch:
+    located = pa.ipc.open_stream(data).read_all()
+    locators = located.column(0).combine_chunks()
+    return TableStretch(locators, located.remove_column(0), located.num_rows, start)
+
+
+def cut(locators: Sequence[str], table: pa.Table, part_rows: int, folder: Folder | None = None) -> list[Stretch]:
+    """Cut a table into stretches of ``part_rows`` rows that can be sent on their own."""
+    ids = pa.array(locators, pa.string())
+    starts = range(0, table.num_rows, part_rows)
+    parts = [(ids[first : first + part_rows], table[first : first + part_rows]) for first in starts]
+    return [TableStretch(names, rows, rows.num_rows, folder) for names, rows in parts]
+
+
+class TableSource(Source):
+    """An Arrow table; its rows are called ``table#0``, ``table#1``, ... unless a column identifies them.
+
+    Relative paths of pictures start at the current folder.
+    """
+
+    def __init__(self, table: pa.Table, options: RowOptions | None = None) -> None:
+        super().__init__(options or RowOptions())
+        self.table = table
+
+    def scan(self, part_rows: int) -> Scan:
+        """Cut the table into stretches."""
+        here = Folder(LocalFileSystem(), Path.cwd().as_posix())
+        locators = [f"{NAME}#{row}" for row in range(self.table.num_rows)]
+        return Scan(NAME, self.table.schema, cut(locators, self.table, part_rows, here))

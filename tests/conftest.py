@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.photos import Photos, make_photos
+from tests.servers import S3Server, s3_server
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """The folder of photographs; not to be written to."""
+    return make_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 store, started once."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_store: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 store, with the environment that leads to it."""
+    for name, value in s3_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_store
