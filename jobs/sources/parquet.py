@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +74,11 @@ class ParquetSource(Source):
         return Scan(self.listing.uri, schemas[0], stretches)
 
 
-def _opened(file: File) -> Any:
+@contextmanager
+def _opened(file: File) -> Iterator[Any]:
     # Parquet asks for exactly the ranges that it needs: reading ahead would fetch them twice.
-    return pq.ParquetFile(file.open(cache_type="none"), buffer_size=_BUFFER)
+    with file.open(cache_type="none") as stream, pq.ParquetFile(stream, buffer_size=_BUFFER) as parquet:
+        yield parquet
 
 
 def _footer(file: File) -> tuple[list[int], pa.Schema]:
