@@ -77,6 +77,13 @@ class Spec(BaseModel, ABC):
         """The models that :meth:`load` loads."""
         return ()
 
+    def stage(self) -> None:
+        """Have the models' files on this machine, without loading them.
+
+        Raises:
+            ModelError: a model can't be had.
+        """
+
     @abstractmethod
     def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Operator[Any, Any]:
         """Load the weights and return the operator.

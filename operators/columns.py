@@ -58,7 +58,7 @@ def is_image(kind: pa.DataType) -> bool:
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
-    """The schema with the metadata that makes ``datasets`` decode its pictures; other columns stay as Arrow has them."""
+    """The schema with the metadata that makes ``datasets`` decode its pictures; other columns stay as they are."""
     features = {field.name: {"_type": "Image"} for field in schema if is_image(field.type)}
     if not features:
         return schema

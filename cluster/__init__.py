@@ -1,0 +1,1 @@
+"""Where a job runs: connections, resources, actor pools."""

@@ -1,0 +1,43 @@
+"""The Ray cluster that a job runs on: one that is there, or one on this machine for as long as the job takes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import ray
+
+from cluster.resources import Capacity
+
+
+@contextlib.contextmanager
+def connect(address: str | None = None) -> Iterator[None]:
+    """Be connected to a cluster.
+
+    An existing connection of this process is used and left open. ``address`` names a cluster (``auto`` finds one that
+    runs on this machine); without it a local one is started, listening on loopback only, and ended at the end.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.init(
+        address=address or "local",
+        include_dashboard=False if address is None else None,
+        _node_ip_address="127.0.0.1" if address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def capacity() -> Capacity:
+    """What the connected cluster has."""
+    total = ray.cluster_resources()
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return Capacity(float(total.get("CPU", 0)), float(total.get("GPU", 0)), float(max(nodes, default=0)))

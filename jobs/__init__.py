@@ -1,0 +1,1 @@
+"""What to run: jobs, their sources, plans, runs and results."""

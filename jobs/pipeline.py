@@ -1,0 +1,139 @@
+"""A plan as a Ray Dataset of parts: read, one actor pool per step, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from ray.data import DataContext, Dataset
+
+from cluster import pools
+from cluster.resources import IO_CPUS, Placement
+from jobs.content import content_hashes
+from jobs.done import DoneRows
+from jobs.parts import pack, unpack
+from jobs.plan import Plan
+from jobs.sources import Fragment
+from jobs.sources.ray_dataset import RayDatasetSource
+from jobs.writer import Writer
+from operators import Spec, columns
+from operators.seeds import row_seeds
+
+_READ_TASKS = 1000
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every row of one run carries."""
+
+    source_uri: str
+    run_id: str
+    plan: str
+    seed: int
+
+    def rows(self, table: pa.Table) -> pa.Table:
+        """Source rows with their lineage and the columns that rows in flight have."""
+        ids = table[columns.SOURCE_ID]
+        count = table.num_rows
+        added = {
+            columns.ROW_ID: ids,
+            columns.SOURCE_URI: pa.repeat(self.source_uri, count),
+            columns.CONTENT_HASH: content_hashes(table.drop_columns(columns.SOURCE_ID)),
+            columns.RUN_ID: pa.repeat(self.run_id, count),
+            columns.PLAN: pa.repeat(self.plan, count),
+            columns.SEED: row_seeds(self.seed, ids.to_pylist()),
+            columns.ERROR: pa.nulls(count, columns.ERROR_TYPE),
+            columns.KEPT: pa.repeat(True, count),
+        }
+        for name, column in added.items():
+            table = table.append_column(name, column)
+        return table
+
+
+def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer, done: DoneRows) -> Dataset:
+    """The whole run, not started yet; its rows are one report (JSON) per committed part."""
+    io = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": IO_CPUS, "zero_copy_batch": True}
+    with _one_part_per_block():
+        parts = _sources(plan, stamp, done, io)
+        for step, placement in zip(plan.steps, placements, strict=True):
+            parts = parts.map_batches(
+                _StepActor, fn_constructor_args=(step.spec, placement), batch_size=1, **pools.options(placement)
+            )
+        return parts.map_batches(_commit, fn_args=(writer,), **io)
+
+
+def reports(run: Dataset) -> Iterator[dict[str, Any]]:
+    """Run it; the reports of parts as they are committed."""
+    for batch in run.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for report in batch["report"].to_pylist():
+            yield json.loads(report)
+
+
+def _sources(plan: Plan, stamp: Stamp, done: DoneRows, io: dict[str, Any]) -> Dataset:
+    if isinstance(plan.job.source, RayDatasetSource):
+        shaped = plan.job.source.parts(plan.job.sink.part_rows)
+        return shaped.map_batches(_packed, fn_args=(ray.put(done), stamp), **io | {"batch_size": plan.job.sink.part_rows})
+    fragments = plan.source.fragments
+    tasks = max(1, min(len(fragments), _READ_TASKS))
+    shares = [ray.put(fragments[number::tasks]) for number in range(tasks)]
+    numbers = ray.data.from_items([{"task": number} for number in range(tasks)], override_num_blocks=tasks)
+    return numbers.map_batches(_read, fn_args=(shares, ray.put(done), stamp, plan.job.sink.part_rows), **io)
+
+
+def _read(
+    batch: pa.Table,
+    shares: list[ray.ObjectRef[list[Fragment]]],
+    done: ray.ObjectRef[DoneRows],
+    stamp: Stamp,
+    part_rows: int,
+) -> Iterator[pa.Table]:
+    for number in batch["task"].to_pylist():
+        for fragment in ray.get(shares[number]):
+            for table in fragment.read(part_rows):
+                yield from _packed(table, done, stamp)
+
+
+def _packed(table: pa.Table, done: ray.ObjectRef[DoneRows], stamp: Stamp) -> Iterator[pa.Table]:
+    new = ~ray.get(done).contains(table[columns.SOURCE_ID].to_pylist())
+    if new.any():
+        yield pack(stamp.rows(table.filter(pa.array(new))), {})
+
+
+class _StepActor:
+    def __init__(self, spec: Spec, placement: Placement) -> None:
+        self.operator = pools.load(spec, placement)
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        table, notes = unpack(row)
+        live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
+        began = time.perf_counter()
+        table = self.operator(table)
+        seconds = time.perf_counter() - began
+        notes[self.operator.step] = {"rows": live, "seconds": seconds, "weights": self.operator.digests()}
+        return pack(table, notes)
+
+
+def _commit(row: pa.Table, writer: Writer) -> pa.Table:
+    table, notes = unpack(row)
+    report = writer.commit(table) | {"steps": notes}
+    return pa.table({"report": [json.dumps(report)]})
+
+
+@contextlib.contextmanager
+def _one_part_per_block() -> Iterator[None]:
+    """Datasets made inside hand on every part as soon as it is there, alone in its block."""
+    context = DataContext.get_current()
+    before = context.target_max_block_size, context.enable_progress_bars
+    context.target_max_block_size, context.enable_progress_bars = 1, False
+    try:
+        yield
+    finally:
+        context.target_max_block_size, context.enable_progress_bars = before

@@ -1,0 +1,118 @@
+"""What a run did: counted as parts are committed, shown while it goes on, summed up at the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+@dataclass
+class StepFigures:
+    """Rows that a step took, and the seconds that its actors worked on them, all actors together."""
+
+    rows: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Rows per second of one actor."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Summary:
+    """The counts of one run, and of what earlier runs had done."""
+
+    run_id: str
+    sink: str
+    rows_before: int = 0
+    rejected_before: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
+    filtered: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    parts: int = 0
+    seconds: float = 0.0
+    working_seconds: float = 0.0
+    steps: dict[str, StepFigures] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    accepted: bool = True
+    """Whether the rejects of all runs together are within the job's ``max_rejects``."""
+
+    def add(self, report: Mapping[str, Any]) -> None:
+        """Count one committed part."""
+        self.parts += 1
+        self.rows_in += report["rows_in"]
+        self.rows_out += report["rows_out"]
+        self.filtered += report["filtered"]
+        self.rejected.update(report["rejected"])
+        for step, note in report["steps"].items():
+            figures = self.steps.setdefault(step, StepFigures())
+            figures.rows += note["rows"]
+            figures.seconds += note["seconds"]
+            self.weights |= note["weights"]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "rejected")}
+        steps = {
+            name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
+            for name, step in self.steps.items()
+        }
+        return {**plain, "rejected": dict(self.rejected), "steps": steps}
+
+    def show(self, console: Console) -> None:
+        """Print the figures for a person."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_row("rows in", f"{self.rows_in:,}" + (f"  (+ {self.rows_before:,} before)" * bool(self.rows_before)))
+        table.add_row("rows out", f"{self.rows_out:,}")
+        if self.filtered:
+            table.add_row("filtered", f"{self.filtered:,}")
+        for code, count in sorted(self.rejected.items()):
+            table.add_row("rejected", f"{count:,}  {code}")
+        for name, step in self.steps.items():
+            table.add_row(name, f"{step.rate:,.1f} rows/s an actor")
+        table.add_row("seconds", f"{self.seconds:,.1f}")
+        table.add_row("written to", self.sink)
+        console.print(table)
+
+
+@contextmanager
+def progress(summary: Summary, rows: int | None, console: Console) -> Iterator[Any]:
+    """Show counts on a terminal while a run goes on, and nothing anywhere else; yields what to call after each part."""
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("starting", total=rows, completed=summary.rows_before, pace="")
+        began = time.monotonic()
+
+        def update() -> None:
+            pace = summary.rows_in / max(time.monotonic() - began, 1e-3)
+            rejected = sum(summary.rejected.values())
+            bar.update(
+                task,
+                description=f"{rejected} rejected" if rejected else "rows",
+                completed=summary.rows_before + summary.rows_in,
+                pace=f"{pace:,.1f} rows/s",
+            )
+
+        yield update

@@ -1,0 +1,150 @@
+"""Objects in a folder or bucket: whole-object writes, writes that only the first of two wins, listings that are fresh."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from operators.errors import SinkError, UserError
+
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The objects below one URI. Picklable: workers open it for themselves."""
+
+    uri: str
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        protocol = fsspec.utils.get_protocol(self.uri)
+        if protocol not in fsspec.available_protocols():
+            raise SinkError(
+                f"{self.uri}: there is no store {protocol!r}; use a local path or a URI such as s3://bucket/x"
+            )
+        with explained(self.uri):
+            filesystem, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
+        return filesystem, root.rstrip("/")
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"uri": self.uri}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        object.__setattr__(self, "uri", state["uri"])
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object whole; readers see the old one or the new one, never a part."""
+        filesystem, root = self._place
+        path = f"{root}/{name}"
+        with explained(self.uri):
+            if isinstance(filesystem, LocalFileSystem):
+                part = _written_aside(root, path, data)
+                part.replace(path)
+            else:
+                filesystem.pipe_file(path, data)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write an object unless there is one of that name; tells whether it was written."""
+        filesystem, root = self._place
+        path = f"{root}/{name}"
+        with explained(self.uri):
+            try:
+                if isinstance(filesystem, LocalFileSystem):
+                    part = _written_aside(root, path, data)
+                    try:
+                        os.link(part, path)
+                    finally:
+                        part.unlink()
+                else:
+                    filesystem.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def get(self, name: str) -> bytes | None:
+        """An object's bytes, or None where there is none."""
+        filesystem, root = self._place
+        with explained(self.uri):
+            try:
+                return bytes(filesystem.cat_file(f"{root}/{name}"))
+            except FileNotFoundError:
+                return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object."""
+        filesystem, root = self._place
+        with explained(self.uri):
+            return bool(filesystem.exists(f"{root}/{name}"))
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects right below a folder, sorted; none where there is no such folder."""
+        filesystem, root = self._place
+        with explained(self.uri):
+            try:
+                found = filesystem.ls(f"{root}/{folder}", detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(name for name in (path.rsplit("/", 1)[-1] for path in found) if name and not name.startswith("."))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects; one that is gone already is no error."""
+        filesystem, root = self._place
+        with explained(self.uri):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    filesystem.rm_file(f"{root}/{name}")
+
+    def discard_unfinished(self) -> None:
+        """Remove what killed writers left half-written; an object store has no such thing."""
+        filesystem, _ = self._place
+        if isinstance(filesystem, LocalFileSystem):
+            self.remove(f"{_UNFINISHED}/{name}" for name in self.names(_UNFINISHED))
+
+
+@contextlib.contextmanager
+def explained(uri: str, kind: type[UserError] = SinkError) -> Iterator[None]:
+    """Turn what a store raises for a user's mistake into one line."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except Exception as error:
+        advice = next((text for mistake, text in _ADVICE.items() if isinstance(error, mistake)), None)
+        if advice is None and type(error).__name__ in _UNREACHABLE:
+            advice = "check the credentials and the endpoint in the environment"
+        if advice is None:
+            raise
+        raise kind(f"{uri}: {error}; {advice}") from error
+
+
+_ADVICE: dict[type[Exception], str] = {
+    PermissionError: "check the credentials and the rights on this place",
+    FileNotFoundError: "make the bucket or folder first",
+    NotADirectoryError: "name a folder, not a file",
+    ImportError: "install the store's library, as in `pip install 'latentmill[s3]'`",
+    OSError: "see to that, then start again",
+}
+_UNREACHABLE = ("NoCredentialsError", "PartialCredentialsError", "EndpointConnectionError", "ConnectTimeoutError")
+"""Errors of stores' libraries, by name: which library is there depends on the URI."""
+
+
+def _written_aside(root: str, path: str, data: bytes) -> Path:
+    aside = Path(root, _UNFINISHED)
+    for folder in (aside, Path(path).parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    part = aside / secrets.token_hex(8)
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return part

@@ -1,0 +1,106 @@
+"""What is written of a finished part: its rows, its rejects, and one line of outcome for every source row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.ledger import Epoch
+from operators import columns
+
+OUTCOME = pa.schema(
+    [
+        (columns.SOURCE_ID, pa.string()),
+        ("outcome", pa.string()),
+        ("outputs", pa.int32()),
+        ("rejects", pa.int32()),
+        ("attempt", pa.int32()),
+        (columns.CONTENT_HASH, pa.string()),
+    ]
+)
+"""One line per source row: ``ok``, ``filtered`` or ``rejected``, and how many rows it became."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Commits parts of one epoch. ``output`` is the schema of the dataset."""
+
+    epoch: Epoch
+    output: pa.Schema
+
+    def commit(self, table: pa.Table) -> dict[str, Any]:
+        """Write a part and tell its counts; the same part written again overwrites itself."""
+        failed = pc.is_valid(table[columns.ERROR])
+        kept = pc.and_(pc.invert(failed), table[columns.KEPT])
+        rows, rejects = table.filter(kept), table.filter(failed)
+        outcomes = _outcomes(table, failed, kept)
+        self.epoch.commit(
+            self.epoch.part_name(self._digest(outcomes)),
+            _parquet(_conformed(rows, self.output)) if rows.num_rows else None,
+            _parquet(_rejected(rejects, self.output)) if rejects.num_rows else None,
+            _parquet(outcomes),
+        )
+        codes = Counter(error["code"] for error in rejects[columns.ERROR].to_pylist())
+        return {
+            "rows_in": outcomes.num_rows,
+            "rows_out": rows.num_rows,
+            "filtered": table.num_rows - rows.num_rows - rejects.num_rows,
+            "rejected": dict(codes),
+        }
+
+    def _digest(self, outcomes: pa.Table) -> str:
+        digest = hashlib.blake2b(self.epoch.fingerprint.encode(), digest_size=10)
+        for source_id in outcomes[columns.SOURCE_ID].to_pylist():
+            digest.update(b"\0" + source_id.encode())
+        return digest.hexdigest()
+
+
+def _outcomes(table: pa.Table, failed: pa.ChunkedArray, kept: pa.ChunkedArray) -> pa.Table:
+    counted = pa.table(
+        {
+            columns.SOURCE_ID: table[columns.SOURCE_ID],
+            columns.CONTENT_HASH: table[columns.CONTENT_HASH],
+            "outputs": kept.cast(pa.int32()),
+            "rejects": failed.cast(pa.int32()),
+        }
+    )
+    keys = [columns.SOURCE_ID, columns.CONTENT_HASH]
+    grouped = counted.group_by(keys, use_threads=False).aggregate([("outputs", "sum"), ("rejects", "sum")])
+    outputs, rejects = grouped["outputs_sum"].cast(pa.int32()), grouped["rejects_sum"].cast(pa.int32())
+    without = pc.if_else(pc.greater(rejects, 0), "rejected", "filtered")
+    return pa.table(
+        {
+            columns.SOURCE_ID: grouped[columns.SOURCE_ID],
+            "outcome": pc.if_else(pc.greater(outputs, 0), "ok", without),
+            "outputs": outputs,
+            "rejects": rejects,
+            "attempt": pa.repeat(pa.scalar(1, pa.int32()), grouped.num_rows),
+            columns.CONTENT_HASH: grouped[columns.CONTENT_HASH],
+        },
+        OUTCOME,
+    )
+
+
+def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    return pa.table([table[field.name].cast(field.type) for field in schema], schema)
+
+
+def _rejected(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rejected rows as they were when they failed, with the step, code, message and attempt."""
+    rows = _conformed(table, schema)
+    errors = table[columns.ERROR].combine_chunks()
+    for name in ("step", "code", "message", "attempt"):
+        rows = rows.append_column(f"{columns.ERROR}_{name}", errors.field(name))
+    return rows
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", store_schema=True)
+    return bytes(sink.getvalue())
