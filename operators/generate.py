@@ -1,0 +1,261 @@
+"""``generate``: pictures from text, or from text and a picture, by Stable Diffusion (Rombach et al. 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import pyarrow as pa
+from pydantic import AfterValidator, Field, model_validator
+
+from operators import columns
+from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
+from operators.diffusion.schedulers import Schedule, build, check_name
+from operators.errors import NotFiniteError, RowError, ValueInvalidError
+from operators.images import MAX_PIXELS, Encoding, decode_all, encode_all
+from operators.models.loading import ModelFiles, pick_device
+from operators.models.ref import ModelRef, Origin
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_OPTION_KINDS = {
+    "prompt": Kind.TEXT,
+    "negative_prompt": Kind.TEXT,
+    "guidance_scale": Kind.NUMBER,
+    "steps": Kind.INTEGER,
+    "width": Kind.INTEGER,
+    "height": Kind.INTEGER,
+    "seed": Kind.INTEGER,
+    "strength": Kind.NUMBER,
+}
+_PARTS = ("text_encoder", "unet", "vae")
+_GUIDANCE = 7.5
+_BUILTIN_GUIDANCE = 3.0
+_STRENGTH = 0.8
+_WIDEST = 8192
+
+Side = Annotated[int, Field(ge=8, le=_WIDEST)] | Column | None
+
+
+class Generate(Spec):
+    """Make pictures from prompts, or change pictures as prompts say (SDEdit, Meng et al. 2022)."""
+
+    kind: ClassVar[str] = "generate"
+
+    model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x or 2.x model")
+    prompt: str | Column = Field(Column(column="prompt"), description="what to show")
+    negative_prompt: str | Column = Field("", description="what to keep away from; has no effect without guidance")
+    guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Column | None = Field(
+        None, description="how closely to follow the prompt, 1 or less for no guidance; 3 built-in, 7.5 otherwise"
+    )
+    steps: Annotated[int, Field(ge=1)] | Column = Field(30, description="denoising steps")
+    width: Side = Field(None, description="pixels; the model's own unless given")
+    height: Side = Field(None, description="pixels; the model's own unless given")
+    seed: int | Column | None = Field(
+        None,
+        description="as in torch.Generator().manual_seed; further pictures of a row count on; the row's unless given",
+    )
+    image: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="column of pictures to start from, scaled and cropped to width x height"
+    )
+    strength: Annotated[float, Field(gt=0, le=1)] | Column | None = Field(
+        None, description="share of the steps to redo, 0..1, needs `image`; 0.8 unless given"
+    )
+    images_per_row: int = Field(1, ge=1, le=1000, description="pictures made of every row, each a row of its own")
+    scheduler: Annotated[str, AfterValidator(check_name)] | None = Field(
+        None, description="sampler, by short name as in `euler` or by diffusers' class; the model's own unless given"
+    )
+    output: Annotated[str, Field(min_length=1)] = Field("generated_image", description="column to add")
+    format: Encoding = Field(Encoding.PNG, description="of the pictures")
+    quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture in `image` with more pixels is rejected")
+    allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.strength is not None and self.image is None:
+            raise ValueError("strength says how much of a picture to redo: it needs `image`")
+        return self
+
+    def reads(self) -> dict[str, Kind]:
+        """The columns that options name."""
+        pictures = {} if self.image is None else {self.image: Kind.IMAGE}
+        return {**pictures, **column_options(self, _OPTION_KINDS)}
+
+    def writes(self) -> dict[str, pa.DataType]:
+        """The pictures."""
+        return {self.output: columns.IMAGE}
+
+    def branches(self) -> tuple[str, ...]:
+        """``0``, ``1``, ... where a row has more pictures than one."""
+        return tuple(map(str, range(self.images_per_row))) if self.images_per_row > 1 else ()
+
+    def models(self) -> tuple[ModelRef, ...]:
+        """The diffusion model."""
+        return (self.model,)
+
+    def stage(self) -> None:
+        """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
+        self.files()
+
+    def files(self) -> ModelFiles:
+        """The model's files on this machine."""
+        return ModelFiles(self.model, _PARTS, self.allow_pickle)
+
+    def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Generator:
+        """Load the model; arguments and errors as in :meth:`Spec.load`."""
+        return Generator(self, step, batch_rows, device)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one row asks for; ``pixels`` is ``(3, height, width)`` in -1..1, or None for text to image."""
+
+    prompt: str
+    negative_prompt: str
+    guidance_scale: float
+    steps: int
+    width: int
+    height: int
+    strength: float
+    seed: int
+    pixels: Tensor | None
+
+
+class Generator(Operator[Generate, Wish]):
+    """A loaded generator.
+
+    Raises:
+        ModelError: the model can't be had, or is no Stable Diffusion; the scheduler needs what isn't installed.
+    """
+
+    def __init__(
+        self, spec: Generate, step: str | None = None, batch_rows: int = 16, device: str | None = None
+    ) -> None:
+        from operators.diffusion.family import StableDiffusion
+
+        super().__init__(spec, step, batch_rows)
+        self._files = spec.files()
+        self._family = StableDiffusion(self._files, pick_device(device))
+        self._scheduler = build(spec.scheduler, self._family.scheduler)
+        own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
+        self._defaults = {
+            "guidance_scale": own_guidance,
+            "width": self._family.size,
+            "height": self._family.size,
+            "strength": 1.0 if spec.image is None else _STRENGTH,
+        }
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the model's weights."""
+        return {str(self.spec.model): self._files.digest}
+
+    def prepare(self, table: pa.Table, seeds: list[int]) -> list[Wish | RowError]:
+        """Check what every row asks for, and decode its picture, if there is one, to the size it asks for."""
+        per_option = [self._values(name, table) for name in _OPTION_KINDS]
+        asked = [dict(zip(_OPTION_KINDS, row, strict=True)) for row in zip(*per_option, strict=True)]
+        prepared: list[Wish | RowError] = []
+        for first in range(0, table.num_rows, self.batch_rows):
+            for picture in self._pictures(table.slice(first, self.batch_rows)):
+                row = len(prepared)
+                branch = row % self.spec.images_per_row
+                prepared.append(self._wish(asked[row], picture, seeds[row], branch))
+        return prepared
+
+    def group(self, prepared: Wish) -> Hashable:
+        """Rows that take the same steps at the same size with the same number of passes."""
+        return (
+            prepared.steps,
+            prepared.width,
+            prepared.height,
+            prepared.strength,
+            prepared.guidance_scale > 1,
+        )
+
+    def run(self, batch: list[Wish]) -> Produced:
+        """Generate a batch of rows of one group."""
+        import torch
+
+        with torch.no_grad():
+            latents = self._denoised(batch)
+            finite = latents.isfinite().flatten(1).all(1)
+            pixels = self._family.decode(latents.nan_to_num())
+            finite &= pixels.isfinite().flatten(1).all(1)
+            pictures = (pixels.nan_to_num() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        encoded = encode_all(pictures, self.spec.format, self.spec.quality)
+        errors: dict[int, RowError] = {
+            row: NotFiniteError("the latents became NaN or infinite")
+            for row, good in enumerate(finite.tolist())
+            if not good
+        }
+        return Produced({self.spec.output: encoded}, errors)
+
+    def _denoised(self, batch: list[Wish]) -> Tensor:
+        import torch
+
+        from operators.diffusion.loop import denoise
+        from operators.diffusion.noise import row_generators, row_noise
+
+        family, first = self._family, batch[0]
+        generators = row_generators(wish.seed for wish in batch)
+        schedule = Schedule(self._scheduler, first.steps, family.device, first.strength)
+        pixels = [wish.pixels for wish in batch if wish.pixels is not None]
+        clean = family.encode_images(torch.stack(pixels), generators) if pixels else None
+        shape = (family.channels, first.height // family.factor, first.width // family.factor)
+        noise = row_noise(generators, shape, family.device, family.dtype)
+        embeddings = [family.encode_prompts([wish.prompt for wish in batch])]
+        if first.guidance_scale > 1:
+            embeddings.insert(0, family.encode_prompts([wish.negative_prompt for wish in batch]))
+        guidance_scale = torch.tensor([wish.guidance_scale for wish in batch], device=family.device)
+        return denoise(
+            family.predictor(*embeddings), schedule, schedule.noisy(noise, clean), guidance_scale, generators
+        )
+
+    def _values(self, name: str, table: pa.Table) -> list[Any]:
+        option = getattr(self.spec, name)
+        return values(self._defaults.get(name) if option is None else option, table)
+
+    def _pictures(self, table: pa.Table) -> list[Any]:
+        if self.spec.image is None:
+            return [None] * table.num_rows
+        return list(decode_all(table[self.spec.image].combine_chunks(), max_pixels=self.spec.max_pixels))
+
+    def _wish(self, asked: dict[str, Any], picture: Any, row_seed: int, branch: int) -> Wish | RowError:
+        if isinstance(picture, RowError):
+            return picture
+        try:
+            given = {name: required(value, name) for name, value in asked.items() if name != "seed"}
+            seed = row_seed if self.spec.seed is None else required(asked["seed"], "seed") + branch
+            _check_finite(given, "guidance_scale", "strength")
+            self._check_size(given)
+        except RowError as error:
+            return error
+        pixels = None if picture is None else _fitted(picture, given["width"], given["height"])
+        return Wish(**given, seed=seed, pixels=pixels)
+
+    def _check_size(self, given: dict[str, Any]) -> None:
+        for side in ("width", "height"):
+            if given[side] % self._family.factor or not 0 < given[side] <= _WIDEST:
+                raise ValueInvalidError(
+                    f"{side} is {given[side]}, but must be a multiple of {self._family.factor} in 1..{_WIDEST}"
+                )
+
+
+def _check_finite(given: dict[str, Any], *names: str) -> None:
+    for name in names:
+        if not math.isfinite(given[name]):
+            raise ValueInvalidError(f"{name} is {given[name]}")
+
+
+def _fitted(picture: Any, width: int, height: int) -> torch.Tensor:
+    """The middle of a picture, scaled to fill ``width`` x ``height``: ``(3, height, width)`` in -1..1."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float() / 255 * 2 - 1

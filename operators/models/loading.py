@@ -1,0 +1,191 @@
+"""From a model's name to a folder on this machine, and what its weights are, to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from operators.errors import ModelError
+from operators.models.ref import ModelRef, Origin
+
+if TYPE_CHECKING:
+    import torch
+
+_BUILTIN = Path(__file__).parent / "builtin"
+_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
+_PICKLES = re.compile(r"(diffusion_pytorch_model|pytorch_model)(-\d+-of-\d+)?\.bin")
+_BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
+
+
+class ModelFiles:
+    """A model's folder on this machine.
+
+    Args:
+        ref: where the model comes from.
+        parts: subfolders whose weights will be loaded, ``"."`` for the folder itself; nothing else is downloaded.
+        allow_pickle: take weights that are pickles where there is no safetensors; reading one can run any code.
+        cache: where models from an fsspec URI are kept.
+
+    Attributes:
+        folder: where the model is.
+        weights: the files that are loaded.
+        use_safetensors: what to tell ``from_pretrained``: True, or None for either format.
+
+    Raises:
+        ModelError: there is no such model, it can't be reached, or it has only weights that are pickles.
+    """
+
+    def __init__(
+        self, ref: ModelRef, parts: Sequence[str] = (".",), allow_pickle: bool = False, cache: Path | None = None
+    ) -> None:
+        self.ref = ref
+        self.folder = _located(ref, parts, allow_pickle, cache)
+        self.use_safetensors = None if allow_pickle else True
+        self.weights = [file for part in parts for file in self._weights(part, allow_pickle)]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the contents of the weights that are loaded, in the order of their paths, in hexadecimal."""
+        digest = hashlib.sha256()
+        for path in sorted(self.weights):
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        return digest.hexdigest()
+
+    def json(self, name: str) -> dict[str, Any]:
+        """What one of the model's JSON files holds.
+
+        Raises:
+            ModelError: there is no such file, or it is not JSON.
+        """
+        try:
+            found: dict[str, Any] = json.loads((self.folder / name).read_text())
+        except FileNotFoundError:
+            raise ModelError(f"model {str(self.ref)!r} is not of the kind that this step takes: no {name}") from None
+        except ValueError as error:
+            raise ModelError(f"model {str(self.ref)!r}: {name} is not JSON: {error}") from None
+        return found
+
+    def refuse(self, reason: str) -> ModelError:
+        """The error that says why this model won't do."""
+        return ModelError(f"model {str(self.ref)!r} {reason}")
+
+    def _weights(self, part: str, allow_pickle: bool) -> list[Path]:
+        present = sorted((self.folder / part).glob("*")) if (self.folder / part).is_dir() else []
+        safe = [path for path in present if _WEIGHTS.fullmatch(path.name)]
+        pickles = [path for path in present if _PICKLES.fullmatch(path.name)]
+        if safe or (pickles and allow_pickle):
+            return safe or pickles
+        where = "" if part == "." else f" in {part}/"
+        if pickles:
+            raise self.refuse(
+                f"has only {pickles[0].name}{where}, a pickle, and reading one can run any code; "
+                "convert it to safetensors, or accept the risk with `allow_pickle: true`"
+            )
+        raise self.refuse(f"has no model.safetensors or diffusion_pytorch_model.safetensors{where}")
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device called ``name``, or else the first accelerator, or else the CPU."""
+    import torch
+
+    if name is not None:
+        return torch.device(name)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """Half precision on an accelerator, single on the CPU."""
+    import torch
+
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every model it loads; a pool of workers would draw them all at once."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _located(ref: ModelRef, parts: Sequence[str], allow_pickle: bool, cache: Path | None) -> Path:
+    match ref.origin:
+        case Origin.HUB:
+            return _downloaded(ref, parts, allow_pickle)
+        case Origin.URI:
+            return _staged(ref, cache or Path.home() / ".cache" / "latentmill" / "models")
+        case Origin.BUILTIN:
+            folder = _BUILTIN / ref.location
+        case Origin.FOLDER:
+            folder = Path(ref.location).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"there is no model {str(ref)!r}: {folder} is no folder")
+    return folder
+
+
+def _downloaded(ref: ModelRef, parts: Sequence[str], allow_pickle: bool) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    prefixes = ["" if part == "." else f"{part}/" for part in parts]
+    names = ["model", "diffusion_pytorch_model"] + (["pytorch_model"] if allow_pickle else [])
+    ends = [".safetensors", "-?????-of-?????.safetensors"] + ([".bin", "-?????-of-?????.bin"] if allow_pickle else [])
+    weights = [f"{prefix}{name}{end}" for prefix in prefixes for name in names for end in ends]
+    try:
+        folder = snapshot_download(ref.location, revision=ref.revision, allow_patterns=[*_BESIDE_WEIGHTS, *weights])
+    except errors.GatedRepoError:
+        raise ModelError(f"model {str(ref)!r} is gated: accept its terms on the hub and log in") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"there is no model {str(ref)!r} on the hub, or it is private") from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"model {ref.location!r} has no revision {ref.revision!r} on the hub") from None
+    except OSError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {str(ref)!r} is not on this machine and the hub can't be reached: {reason}") from None
+    return Path(folder)
+
+
+def _staged(ref: ModelRef, cache: Path) -> Path:
+    """Copy a URI's folder here once; a folder that has changed since is another one."""
+    import filelock
+    import fsspec
+
+    try:
+        files, root = fsspec.core.url_to_fs(ref.location)
+        found = sorted(files.find(root))
+        version = hashlib.sha256(repr([ref.location, *map(files.ukey, found)]).encode()).hexdigest()[:32]
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"model {str(ref)!r} can't be read: {error}") from None
+    if not found:
+        raise ModelError(f"there is no model {str(ref)!r}: the folder is empty or not there")
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / version
+    with filelock.FileLock(cache / f"{version}.lock"):
+        if not target.exists():
+            part = Path(tempfile.mkdtemp(prefix=f"{version}.", dir=cache))
+            try:
+                for name in found:
+                    here = part / name.removeprefix(root).lstrip("/")
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    files.get_file(name, str(here))
+                part.replace(target)
+            except OSError as error:
+                shutil.rmtree(part, ignore_errors=True)
+                raise ModelError(f"model {str(ref)!r} can't be copied here: {error}") from None
+    return target
