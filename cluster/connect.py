@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 
 import ray
 
 from cluster.resources import Capacity
+
+_LOOPBACK = "127.0.0.1"
+"""Ray takes 127.0.0.1 to mean the address that others reach this machine by; elsewhere it stays on loopback by itself."""
 
 
 @contextlib.contextmanager
@@ -22,14 +26,9 @@ def connect(address: str | None = None) -> Iterator[None]:
         yield
         return
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        _node_ip_address="127.0.0.1" if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-    )
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    local = {"include_dashboard": False, "_node_ip_address": _LOOPBACK} if address is None else {}
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     try:
         yield
     finally:

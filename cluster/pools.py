@@ -47,7 +47,7 @@ def options(placement: Placement) -> dict[str, Any]:
 def map_rows(dataset: Dataset, spec: Spec, placement: Placement, rows: int = 64) -> ray.data.Dataset:
     """Apply one step to a Ray Dataset; ``rows`` go to an actor at a time.
 
-    The rows of the result carry ``row_id``, ``row_seed``, ``kept`` and ``error``. Give the dataset a column ``row_id``
+    The rows of the result carry ``row_id``, ``row_seed``, ``_kept`` and ``_error``. Give the dataset a column ``row_id``
     to make ids, and with them the noise, independent of its blocks.
     """
     return dataset.map_batches(_RowActor, fn_constructor_args=(spec, placement), batch_size=rows, **options(placement))

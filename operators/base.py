@@ -155,7 +155,7 @@ class Operator(ABC, Generic[S, P]):
     """A loaded step: call it with a table, get the table with the step's columns.
 
     Rows without an id are called ``0``, ``1``, ...; a row that fails keeps its place, with nulls in the new columns
-    and the reason in the column ``error``.
+    and the reason in the column ``_error``.
     """
 
     def __init__(self, spec: S, step: str | None = None, batch_rows: int = 16) -> None:

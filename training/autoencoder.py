@@ -53,6 +53,7 @@ def main() -> None:
         psnr = -10 * torch.log10(functional.mse_loss(decoded, held_out) / 4)
         print(f"held-out PSNR {psnr:.2f} dB, latents' deviation {latents.std():.3f}", flush=True)
         model.to(memory_format=torch.contiguous_format).half().save_pretrained(plan.out / "vae")
+        common.forget_derived(plan.out / "vae")
         model.float()
 
     common.train("vae", {"vae": vae}, loss, plan, save)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def _restore(path: Path, models: dict[str, nn.Module], averaged: dict, optimiser
     return int(state["step"])
 
 
-def batches(plan: Settings) -> Iterator[int]:
-    """First scene index of each step's batch."""
-    return iter(range(0, plan.steps * plan.batch, plan.batch))
+def forget_derived(folder: Path) -> None:
+    """Take out of an AutoencoderTiny's config what it sets itself and then warns of when it reads it back."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("block_out_channels", None)
+    path.write_text(json.dumps(config, indent=2) + "\n")

@@ -115,6 +115,7 @@ def main() -> None:
         right = sum(reading.caption == item.caption for reading, item in zip(got, wanted, strict=True))
         print(f"held-out pictures right {right / 64:.3f}", flush=True)
         pipeline.to(torch.float16).save_pretrained(plan.out / "stable-diffusion")
+        common.forget_derived(plan.out / "stable-diffusion" / "vae")
         for module in (vae, *averaged.values()):
             module.float()
 

@@ -45,6 +45,11 @@ class ModelRef(str):
         return self.rpartition("@")[0] or str(self) if self.origin is Origin.HUB else str(self)
 
     @property
+    def folder(self) -> Path:
+        """The path of a model that is a folder."""
+        return Path(self).expanduser()
+
+    @property
     def revision(self) -> str | None:
         """The pinned revision of a hub model."""
         name, _, revision = self.rpartition("@")

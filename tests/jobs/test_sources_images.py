@@ -76,7 +76,7 @@ def test_metadata_that_is_wrong(tmp_path: Path) -> None:
         '{"file_name": null}': "'file_name' is null in some line",
         '{"file_name": "a.jpg", "image": 1}': "the metadata has a column 'image'",
         '{"file_name": ': r"metadata\.jsonl: can't be read",
-        '{"file_name": "a.jpg", "error": 1}': "the column name 'error' is reserved",
+        '{"file_name": "a.jpg", "_error": 1}': "the column name '_error' is reserved",
     }.items():
         metadata.write_text(content)
         with pytest.raises(SourceError, match=message):
