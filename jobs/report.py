@@ -42,8 +42,10 @@ class Summary:
     parts: int = 0
     seconds: float = 0.0
     working_seconds: float = 0.0
+    """From the first part's first step to the last commit: without the start of actors and the loading of weights."""
     steps: dict[str, StepFigures] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    _began: float = 0.0
     accepted: bool = True
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
 
@@ -53,6 +55,8 @@ class Summary:
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
+        self._began = min(self._began or report["began"], report["began"])
+        self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
         self.rejected.update(report["rejected"])
         for step, note in report["steps"].items():
             figures = self.steps.setdefault(step, StepFigures())
@@ -62,7 +66,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
-        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "rejected")}
+        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "rejected", "_began")}
         steps = {
             name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
             for name, step in self.steps.items()

@@ -11,6 +11,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional
 
+from operators.models.builtin.scenes import HELD_OUT_SERIES
 from training import common
 
 LATENT_NOISE = 0.1
@@ -45,7 +46,7 @@ def main() -> None:
 
     def save(averaged: dict[str, nn.Module]) -> None:
         model = averaged["vae"]
-        held_out = common.pixels(common.scenes(0, 256, common.HELD_OUT_SERIES), plan.device)
+        held_out = common.pixels(common.scenes(0, 256, HELD_OUT_SERIES), plan.device)
         with torch.no_grad():
             latents = model.encode(held_out).latents
             decoded = model.decode(latents).sample.clamp(-1, 1)
@@ -53,7 +54,7 @@ def main() -> None:
         psnr = -10 * torch.log10(functional.mse_loss(decoded, held_out) / 4)
         print(f"held-out PSNR {psnr:.2f} dB, latents' deviation {latents.std():.3f}", flush=True)
         model.to(memory_format=torch.contiguous_format).half().save_pretrained(plan.out / "vae")
-        common.forget_derived(plan.out / "vae")
+        common.amend(plan.out / "vae" / "config.json", block_out_channels=None)
         model.float()
 
     common.train("vae", {"vae": vae}, loss, plan, save)

@@ -13,7 +13,7 @@ from transformers import (
     BlipProcessor,
 )
 
-from operators.models.builtin.scenes import SIZE, Scene
+from operators.models.builtin.scenes import HELD_OUT_SERIES, SIZE, Scene
 from training import common, language
 
 LONGEST = 20
@@ -59,7 +59,7 @@ def build(tokens: language.BertTokenizer) -> BlipForConditionalGeneration:
 
 def main() -> None:
     """Train on pictures with a little noise; a caption's prefix is given, not learnt."""
-    plan = common.settings(steps=8000, batch=64, learning_rate=1e-3)
+    plan = common.settings(steps=6500, batch=64, learning_rate=1e-3)
     reading = processor()
     tokens = reading.tokenizer
     model = build(tokens).to(plan.device)
@@ -87,12 +87,13 @@ def main() -> None:
 
     def save(averaged: dict[str, nn.Module]) -> None:
         captioner = averaged["captioner"]
-        items = common.scenes(0, 256, common.HELD_OUT_SERIES)
+        items = common.scenes(0, 256, HELD_OUT_SERIES)
         said = captioner.generate(common.pixels(items, plan.device), max_new_tokens=LONGEST)
         captions = tokens.batch_decode(said, skip_special_tokens=True)
         exact = sum(caption == item.caption for caption, item in zip(captions, items, strict=True))
         print(f"held-out captions exact {exact / len(items):.3f}, such as {captions[0]!r}", flush=True)
         captioner.half().save_pretrained(plan.out / "blip")
+        common.amend(plan.out / "blip" / "config.json", dtype="float32")
         captioner.float()
         reading.save_pretrained(plan.out / "blip")
 

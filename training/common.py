@@ -13,11 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from operators.models.builtin.scenes import Scene, draw, scene
-
-TRAINING_SERIES = 1
-"""Series of scenes that models learn from; the figures are taken on :data:`HELD_OUT_SERIES`."""
-HELD_OUT_SERIES = 2
+from operators.models.builtin.scenes import TRAINING_SERIES, Scene, draw, scene
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,9 @@ def _curve(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _keep(path: Path, step: int, models: dict[str, nn.Module], averaged: dict, optimiser: torch.optim.Optimizer) -> None:
+def _keep(
+    path: Path, step: int, models: dict[str, nn.Module], averaged: dict, optimiser: torch.optim.Optimizer
+) -> None:
     state = {
         "step": step,
         "models": {key: model.state_dict() for key, model in models.items()},
@@ -135,9 +133,8 @@ def _restore(path: Path, models: dict[str, nn.Module], averaged: dict, optimiser
     return int(state["step"])
 
 
-def forget_derived(folder: Path) -> None:
-    """Take out of an AutoencoderTiny's config what it sets itself and then warns of when it reads it back."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config.pop("block_out_channels", None)
-    path.write_text(json.dumps(config, indent=2) + "\n")
+def amend(path: Path, **changes: object) -> None:
+    """Change values of a saved config; None takes one out."""
+    config = json.loads(path.read_text()) | changes
+    kept = {key: value for key, value in config.items() if value is not None}
+    path.write_text(json.dumps(kept, indent=2) + "\n")

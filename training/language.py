@@ -19,16 +19,19 @@ WORDS = (
 )
 CAPTION_PREFIXES = ("", "", "a picture of", "a photo of", "this is")
 PROMPT_TOKENS = 32
+START = "[DEC]"
 
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 
 
 def caption_tokenizer() -> BertTokenizer:
     """WordPiece over :data:`WORDS` and single characters, with BLIP's start-of-caption token."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", START]
     known = [*special, *WORDS, *_CHARACTERS, *(f"##{character}" for character in _CHARACTERS)]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(known))}
-    return BertTokenizer(vocab=vocabulary, bos_token="[DEC]", model_max_length=PROMPT_TOKENS)
+    tokens = BertTokenizer(vocab=vocabulary, model_max_length=PROMPT_TOKENS)
+    tokens.add_special_tokens({"bos_token": START})
+    return tokens
 
 
 def prompt_tokenizer() -> CLIPTokenizer:

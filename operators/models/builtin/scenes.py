@@ -29,6 +29,9 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 TEXTURES = ("plain", "stripes", "dots", "gradient")
 
+TRAINING_SERIES, HELD_OUT_SERIES = 1, 2
+"""Series of scenes that the built-in models learnt from, and that their figures are taken on."""
+
 _CONTRAST = 12.0
 _RADII = (12.0, 21.0)
 _MARGIN = 3.0
@@ -110,8 +113,8 @@ def draw(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     pictures = np.empty((len(scenes), SIZE, SIZE, 3), np.uint8)
     for picture, item in zip(pictures, scenes, strict=True):
         cover = coverage(item.shape, item.x, item.y, item.radius)[..., None]
-        ground = np.float32(COLOURS[item.background]) + _texture(item)[..., None]
-        painted = ground + cover * (np.float32(COLOURS[item.colour]) - ground)
+        ground = np.array(COLOURS[item.background], np.float32) + _texture(item)[..., None]
+        painted = ground + cover * (np.array(COLOURS[item.colour], np.float32) - ground)
         picture[:] = np.clip(painted + 0.5, 0, 255)
     return pictures
 
@@ -159,10 +162,11 @@ def _texture(item: Scene) -> NDArray[np.float32]:
     u = x * np.float32(np.cos(item.angle)) + y * np.float32(np.sin(item.angle))
     v = y * np.float32(np.cos(item.angle)) - x * np.float32(np.sin(item.angle))
     turn = np.float32(2 * np.pi / item.period)
-    pattern = {
-        "plain": lambda: np.zeros((SIZE, SIZE), np.float32),
-        "stripes": lambda: np.sin(u * turn),
-        "dots": lambda: np.sin(u * turn) * np.sin(v * turn),
-        "gradient": lambda: (u - u.min()) / (u.max() - u.min()) * 2 - 1,
-    }[item.texture]()
-    return (pattern * _CONTRAST).astype(np.float32)
+    patterns = {
+        "plain": np.zeros((SIZE, SIZE), np.float32),
+        "stripes": np.sin(u * turn),
+        "dots": np.sin(u * turn) * np.sin(v * turn),
+        "gradient": (u - u.min()) / (u.max() - u.min()) * 2 - 1,
+    }
+    scaled: NDArray[np.float32] = (patterns[item.texture] * _CONTRAST).astype(np.float32)
+    return scaled

@@ -1,0 +1,26 @@
+"""What all benchmarks share: the two options, and how figures are printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+# Ray then listens on loopback only, on Linux too; it reads this when it is imported.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def main(measure: Callable[[bool], dict[str, Any]], about: str | None) -> None:
+    """Run ``measure(quick)`` and print its figures, as JSON in the last line if asked."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--quick", action="store_true", help="the same, smaller: ends within 50 seconds on two cores")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    options = parser.parse_args()
+    figures = measure(options.quick)
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:24} {value}")

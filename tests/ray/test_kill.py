@@ -1,0 +1,89 @@
+"""Killed at random moments and started again: the same set of rows as undisturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from tests.ray.datasets import files, outcomes, rows
+
+ROOT = Path(__file__).parents[2]
+KILLS = 10
+
+
+def started(job_file, cluster):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs", "run", str(job_file), "--address", cluster],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def committed(sink):
+    return len(files(sink)["_latentmill/outcomes"])
+
+
+def workers():
+    """Processes of the actors that run steps now."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "MapWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def written(path, sink):
+    job = {
+        "source": "builtin:shapes?rows=480&seed=5",
+        "steps": [{"caption": {"max_new_tokens": 12}}],
+        "sink": {"uri": str(sink), "part_rows": 6},
+        "resources": {"caption": {"cpus": 0.5, "threads": 1}},
+    }
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+@pytest.mark.timeout(1500)
+def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
+    rng = random.Random(11)
+    calm, harried = tmp_path / "calm", tmp_path / "harried"
+    assert started(written(tmp_path / "calm.yaml", calm), cluster).wait() == 0
+    job_file = written(tmp_path / "harried.yaml", harried)
+    kills = {"driver": 0, "worker": 0}
+    run = started(job_file, cluster)
+    while sum(kills.values()) < KILLS:
+        before = committed(harried)
+        while committed(harried) < min(before + rng.randint(1, 5), 79) and run.poll() is None:
+            time.sleep(rng.uniform(0.0, 0.1))
+        assert run.poll() is None, run.stdout.read().decode()
+        victim = rng.choice(["driver", "worker"])
+        if victim == "worker" and workers():
+            rng.choice(workers()).kill()
+            kills["worker"] += 1
+            continue
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        kills["driver"] += 1
+        run = started(job_file, cluster)
+    output = run.communicate()[0].decode()
+    assert run.returncode == 0, output
+    assert kills["driver"] >= 2
+    assert kills["worker"] >= 2
+
+    same = ["row_id", "source_id", "content_hash", "row_seed", "caption", "true_caption"]
+    pd.testing.assert_frame_equal(rows(harried)[same], rows(calm)[same])
+    pd.testing.assert_frame_equal(outcomes(harried).drop(columns="attempt"), outcomes(calm).drop(columns="attempt"))
+    assert files(harried)["data"] == files(harried)["_latentmill/outcomes"]
+    assert not list((harried / ".unfinished").glob("*"))

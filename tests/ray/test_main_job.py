@@ -1,0 +1,114 @@
+"""Caption and generate on a real cluster: what comes out, and what it looks like to its users."""
+
+from __future__ import annotations
+
+import json
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as pads
+import pytest
+
+from jobs import Job
+from operators import Caption, Column, Generate
+from operators.images import decode
+from tests.ray.datasets import files, outcomes, rows
+
+SOURCE = {"uri": "builtin:shapes?rows=12&seed=3", "columns": ["image", "true_caption", "x"]}
+
+
+def shapes_job(sink, part_rows=5, **resources):
+    return Job(
+        source=SOURCE,
+        steps=[
+            Caption(),
+            Generate(prompt=Column(column="caption"), steps=4, images_per_row=2),
+        ],
+        sink={"uri": str(sink), "part_rows": part_rows},
+        seed=7,
+        resources=resources,
+    )
+
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture(scope="module")
+def ran(cluster, tmp_path_factory):
+    sink = tmp_path_factory.mktemp("main") / "sink"
+    return sink, shapes_job(sink).run()
+
+
+def test_every_source_row_comes_out_as_often_as_asked(ran):
+    sink, summary = ran
+    assert (summary.rows_in, summary.rows_out, summary.filtered, dict(summary.rejected)) == (12, 24, 0, {})
+    found = rows(sink)
+    expected = [f"shapes#{row:06d}/generate.{copy}" for row in range(12) for copy in range(2)]
+    assert found["row_id"].tolist() == expected
+    assert found["row_seed"].nunique() == 24
+    assert found["source_id"].nunique() == 12
+    assert set(found["run_id"]) == {summary.run_id}
+    assert outcomes(sink)[["outcome", "outputs", "rejects"]].drop_duplicates().values.tolist() == [["ok", 2, 0]]
+
+
+def test_columns_come_in_order_and_pass_through_unchanged(ran):
+    sink, _ = ran
+    schema = pads.dataset(sink / "data").schema
+    assert schema.names[:5] == ["image", "true_caption", "x", "caption", "generated_image"]
+    found = rows(sink).drop_duplicates("source_id")
+    given = Job(source=SOURCE, steps=[], sink="unused").plan().source.fragments[0].read(100)
+    table = next(given).to_pandas()
+    pd.testing.assert_series_equal(found["x"].reset_index(drop=True), table["x"])
+    assert [value["bytes"] for value in found["image"]] == [value["bytes"] for value in table["image"]]
+
+
+def test_the_dataset_opens_with_pictures_in_users_tools(ran):
+    sink, _ = ran
+    loaded = datasets.load_dataset("parquet", data_dir=str(sink / "data"), split="train", cache_dir=str(sink / "cache"))
+    assert isinstance(loaded.features["generated_image"], datasets.Image)
+    assert loaded[0]["image"].size == loaded[0]["generated_image"].size == (64, 64)
+    assert len(pd.read_parquet(sink / "data")) == pads.dataset(sink / "data").count_rows() == 24
+
+
+def test_the_run_record_tells_what_made_the_rows(ran):
+    sink, summary = ran
+    record = json.loads((sink / "_latentmill" / "runs" / summary.run_id / "run.json").read_text())
+    assert record["state"] == "done"
+    assert record["job"]["steps"][0]["caption"]["model"] == "builtin:blip"
+    assert set(record["summary"]["weights"]) == {"builtin:blip", "builtin:stable-diffusion"}
+    assert all(len(digest) == 64 for digest in record["summary"]["weights"].values())
+    assert record["packages"]["torch"]
+    assert record["summary"]["steps"]["generate"]["rows"] == 24
+
+
+def test_running_again_finds_nothing_to_do(ran):
+    sink, _ = ran
+    before = files(sink)
+    summary = shapes_job(sink).run()
+    assert (summary.rows_before, summary.rows_in) == (12, 0)
+    assert files(sink) == before
+
+
+def test_another_layout_gives_the_same_rows_and_pictures(ran, tmp_path):
+    sink, _ = ran
+    step = {"actors": 2, "batch_rows": 3, "cpus": 0.3, "threads": 1}
+    shapes_job(tmp_path / "sink", part_rows=2, caption={"cpus": 0.3, "threads": 1}, generate=step).run()
+    one, other = rows(sink), rows(tmp_path / "sink")
+    same = ["row_id", "source_id", "content_hash", "row_seed", "plan_fingerprint", "caption"]
+    pd.testing.assert_frame_equal(one[same], other[same])
+    apart = [
+        np.abs(np.asarray(decode(a), np.int16) - np.asarray(decode(b), np.int16)).max()
+        for a, b in zip(one["generated_image"], other["generated_image"], strict=True)
+    ]
+    assert max(apart) <= 1
+
+
+def test_limit_first_and_all_later_goes_on(tmp_path):
+    def job(limit):
+        return Job(source={**SOURCE, "limit": limit}, steps=[], sink=str(tmp_path / "sink"))
+
+    assert job(4).run().rows_in == 4
+    summary = job(None).run()
+    assert (summary.rows_before, summary.rows_in) == (4, 8)
+    assert rows(tmp_path / "sink")["row_id"].tolist() == [f"shapes#{row:06d}" for row in range(12)]
