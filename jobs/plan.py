@@ -1,4 +1,4 @@
-"""The plan: a job whose source was listed and whose steps' columns fit together, before anything starts or is written."""
+"""The plan: a job whose source was listed and whose steps' columns fit together; nothing was started or written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.mistakes import meant
 from jobs.sources import Described, Source, open_source
 from jobs.sources.selection import WRITTEN_BY_US
 from jobs.spec import Job
 from operators import Spec, columns
-from operators.errors import ModelError
+from operators.errors import ColumnError, ModelError, SpecError
 from operators.models.ref import ModelRef, Origin
+
+DEFAULT = "default"
+"""The name in ``resources`` that stands for every step that is not named there."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def make_plan(job: Job) -> Plan:
     Raises:
         UserError: the source can't be listed, a column is missing or there twice, a model's folder is not there.
     """
+    _refuse_unknown_steps(job)
     source = job.source if isinstance(job.source, Source) else open_source(job.source)
     described = source.describe(job.sink.part_rows)
     schema, steps = described.schema, []
@@ -89,9 +94,24 @@ def make_plan(job: Job) -> Plan:
         where = f"steps.{at}.{spec.kind}"
         for model in spec.models():
             _refuse_a_missing_folder(model, where)
+        _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
         steps.append(PlannedStep(name, spec, schema))
     return Plan(job, described, tuple(steps))
+
+
+def _refuse_unknown_steps(job: Job) -> None:
+    for name in job.resources:
+        if name not in (DEFAULT, *job.step_names):
+            raise SpecError(f"there is no step {name!r}{meant(name, [*job.step_names, DEFAULT])}", f"resources.{name}")
+
+
+def _refuse_a_later_column(job: Job, at: int, schema: pa.Schema, where: str) -> None:
+    for column in job.steps[at].reads():
+        givers = [later for later in range(at + 1, len(job.steps)) if column in job.steps[later].writes()]
+        if column not in schema.names and givers:
+            giver = f"{job.step_names[givers[0]]!r}, which comes later (steps.{givers[0]})"
+            raise ColumnError(f"column {column!r} is added by {giver}; put that step before this one", where)
 
 
 def _refuse_a_missing_folder(model: ModelRef, where: str) -> None:

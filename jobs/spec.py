@@ -1,41 +1,84 @@
-"""The job file: what to read, what to do, where to write. Everything is checked before anything is opened."""
+"""What a job is: what to read, what to do, where to write. All of it is checked before anything is opened."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PlainSerializer
+from pydantic.annotated_handlers import GetCoreSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-from cluster.resources import Actors, Resources
+from cluster.resources import Resources
 from jobs.sources import Source, SourceSpec, TableSource
-from operators import KINDS, Column, Spec
-from operators.errors import SpecError
+from operators import KINDS, Spec
+
+if TYPE_CHECKING:
+    from jobs.plan import Plan
+    from jobs.report import Summary
+
+_MADE = "made in Python"
+_PERCENTAGE = r"^\d+(\.\d+)?%$"
 
 
-def _step(value: Any) -> Any:
+class _AnyStep:
+    """A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        made = core_schema.is_instance_schema(Spec)
+        written = {
+            kind: core_schema.no_info_before_validator_function(_options, handler.generate_schema(spec))
+            for kind, spec in KINDS.items()
+        }
+        return core_schema.tagged_union_schema({_MADE: made, **written}, _kind)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        choices = {kind: choice for kind, choice in schema["choices"].items() if kind != _MADE}
+        mappings = [
+            {
+                "type": "object",
+                "properties": {kind: {"anyOf": [handler(choice), {"type": "null"}]}},
+                "required": [kind],
+                "additionalProperties": False,
+            }
+            for kind, choice in choices.items()
+        ]
+        return {"oneOf": [{"enum": list(choices)}, *mappings]}
+
+
+def _kind(value: Any) -> Any:
     if isinstance(value, Spec):
-        return value
+        return _MADE
+    if isinstance(value, Mapping) and len(value) == 1:
+        return next(iter(value))
+    return value if isinstance(value, str) else None
+
+
+def _options(value: Any) -> Any:
     if isinstance(value, str):
-        value = {value: {}}
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise ValueError("a step is one operator with its options, as in `caption: {num_beams: 3}`")
-    (kind, options), *_ = value.items()
-    if kind not in KINDS:
-        raise ValueError(f"there is no operator {kind!r}{_meant(str(kind), KINDS)}")
-    return KINDS[kind].model_validate(options or {})
+        return {}
+    (options,) = value.values()
+    return {} if options is None else options
 
 
-def _source(value: Any) -> SourceSpec | Source:
-    if isinstance(value, SourceSpec | Source):
+class _AnySource:
+    """A source: its URI, or ``{uri: ..., format: ...}``, or a table or source made in Python."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_source, handler.generate_schema(SourceSpec))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return _or_uri(handler(schema["schema"]))
+
+
+def _source(value: Any, validated: Callable[[Any], SourceSpec]) -> SourceSpec | Source:
+    if isinstance(value, Source):
         return value
-    if isinstance(value, pa.Table):
-        return TableSource(value)
-    return SourceSpec.model_validate({"uri": str(value)} if isinstance(value, str | Path) else value)
+    return TableSource(value) if isinstance(value, pa.Table) else validated(_as_mapping(value))
 
 
 def _told(source: SourceSpec | Source) -> dict[str, Any]:
@@ -44,16 +87,12 @@ def _told(source: SourceSpec | Source) -> dict[str, Any]:
     return {"uri": type(source).__name__, **source.options.model_dump(mode="json")}
 
 
-def _sink(value: Any) -> Any:
+def _as_mapping(value: Any) -> Any:
     return {"uri": str(value)} if isinstance(value, str | Path) else value
 
 
-def _percentage(value: Any) -> Any:
-    if isinstance(value, str) and value.endswith("%"):
-        return value
-    if isinstance(value, str):
-        raise ValueError("give a number of rows, or a percentage such as '1%'")
-    return value
+def _or_uri(schema: JsonSchemaValue) -> JsonSchemaValue:
+    return {"anyOf": [{"type": "string"}, schema]}
 
 
 class SinkSpec(BaseModel):
@@ -65,51 +104,49 @@ class SinkSpec(BaseModel):
     part_rows: Annotated[int, Field(ge=1, description="source rows that are committed together")] = 256
 
 
-Step = Annotated[
-    Spec,
-    BeforeValidator(_step),
-    PlainSerializer(lambda step: {step.kind: step.model_dump(mode="json")}),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                {"enum": list(KINDS)},
-                *(
-                    {
-                        "type": "object",
-                        "properties": {kind: spec.model_json_schema()},
-                        "required": [kind],
-                        "additionalProperties": False,
-                    }
-                    for kind, spec in KINDS.items()
-                ),
-            ]
-        }
-    ),
-]
+class _AnySink:
+    """A sink: its URI, or ``{uri: ..., part_rows: ...}``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_mapping, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return _or_uri(handler(schema))
 
 
-AnySource = Annotated[
-    SourceSpec | Source,
-    PlainValidator(_source),
-    PlainSerializer(_told),
-    WithJsonSchema({"anyOf": [{"type": "string"}, SourceSpec.model_json_schema()]}),
-]
+def _no_other_text(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(_PERCENTAGE, value):
+        raise ValueError(f"{value!r} is no number of rows; write one, or a percentage such as 1%")
+    return value
 
 
 class Job(BaseModel):
-    """A dataset in, steps, a dataset out."""
+    """A dataset in, steps, a dataset out.
+
+    ``Job(source="photos/", steps=[Caption()], sink="captions/").run()`` does it, :meth:`plan` says what would be done.
+
+    Raises:
+        pydantic.ValidationError: a key or value is wrong.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what the job is called")] = "job"
-    source: AnySource
-    steps: Annotated[tuple[Step, ...], Field(description="operators, applied in this order")]
-    sink: Annotated[SinkSpec, BeforeValidator(_sink)]
+    source: Annotated[
+        SourceSpec | Source, _AnySource(), PlainSerializer(_told), Field(description="the dataset to read, or its URI")
+    ]
+    steps: Annotated[
+        tuple[
+            Annotated[Spec, _AnyStep(), PlainSerializer(lambda step: {step.kind: step.model_dump(mode="json")})], ...
+        ],
+        Field(description="operators, applied in this order"),
+    ]
+    sink: Annotated[SinkSpec, _AnySink(), Field(description="where rows go, or its URI")]
     seed: Annotated[int, Field(description="all randomness of the job comes from it and the rows' ids")] = 0
     max_rejects: Annotated[
-        Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")],
-        BeforeValidator(_percentage),
-        Field(description="rejected rows, or their share, up to which a run counts as done"),
+        Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=_PERCENTAGE)],
+        BeforeValidator(_no_other_text),
+        Field(description="rejected rows, or their share as in 1%, up to which a run counts as done"),
     ] = 0
     resources: Annotated[
         dict[str, Resources], Field(description="where steps run, by step name; `default` is for those not named")
@@ -127,6 +164,30 @@ class Job(BaseModel):
             return rejected <= self.max_rejects
         return rejected * 100 <= float(self.max_rejects.removesuffix("%")) * rows
 
+    def plan(self) -> Plan:
+        """Look at the source and check every step against the columns that reach it; nothing is started or written.
+
+        Raises:
+            UserError: the source can't be read, a column is missing or there twice, a model's folder is not there.
+        """
+        from jobs.plan import make_plan
+
+        return make_plan(self)
+
+    def run(self, address: str | None = None) -> Summary:
+        """Do the job on a Ray cluster; after a fault, running it again goes on from there.
+
+        Args:
+            address: the cluster, as in ``auto``; without it this process's connection, or a cluster on this machine
+                for as long as the job takes.
+
+        Raises:
+            UserError: as in :meth:`plan`; or a model can't be had, the cluster can't hold the steps, the sink refuses.
+        """
+        from jobs.runner import run
+
+        return run(self.plan(), address)
+
     @classmethod
     def from_yaml(cls, path: str | Path, changes: Sequence[str] = ()) -> Job:
         """Read a job file.
@@ -138,100 +199,6 @@ class Job(BaseModel):
         Raises:
             SpecError: with file, line and key of the first mistake.
         """
-        try:
-            text = Path(path).read_text()
-        except OSError as error:
-            raise SpecError(f"can't read the job file: {error.strerror}", str(path)) from error
-        try:
-            content, tree = yaml.safe_load(text), yaml.compose(text)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise SpecError(f"this is not YAML: {error.problem}", f"{path}:{line}") from error
-        if not isinstance(content, dict):
-            raise SpecError("a job file is a mapping with `source`, `steps` and `sink`", str(path))
-        for change in changes:
-            _change(content, change)
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise explained(error, str(path), tree) from error
+        from jobs.jobfile import JobFile
 
-
-def explained(error: ValidationError, where: str, tree: yaml.Node | None = None) -> SpecError:
-    """One line for the first mistake that pydantic found: what, where, and what to write instead."""
-    first, title = error.errors()[0], error.title
-    path = list(first["loc"])
-    inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, ValidationError):
-        path += [next(iter(first["input"]))] if path[0] == "steps" else []
-        first, title = inner.errors()[0], inner.title
-        path += first["loc"]
-    keys = path
-    if first["type"] == "extra_forbidden":
-        nested = _NESTED.get(str(path[0])) if title == Job.__name__ else None
-        message = f"there is no such option{_meant(str(path[-1]), (nested or _MODELS[title]).model_fields)}"
-    elif first["type"] == "missing":
-        message = "this must be given"
-    else:
-        keys = [key for key in path if isinstance(key, int) or key in _KEYS or key in path[:2]]
-        message = str(first.get("ctx", {}).get("error", first["msg"]))
-    line = _line_of(tree, keys)
-    place = f"{where}:{line}" if line else where
-    return SpecError(message, f"{place}: {'.'.join(map(str, keys))}" if keys else place)
-
-
-_NESTED: dict[str, type[BaseModel]] = {"sink": SinkSpec, "resources": Resources}
-_MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (Job, SourceSpec, Actors, Column, *_NESTED.values(), *KINDS.values())
-}
-_KEYS = frozenset(name for model in _MODELS.values() for name in model.model_fields) | frozenset(KINDS)
-"""Words that stand in job files; other parts of pydantic's paths name branches of a union."""
-
-
-def _line_of(node: yaml.Node | None, keys: Sequence[int | str]) -> int | None:
-    """The line, from 1, of the deepest of the keys that is there."""
-    line = None
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            found = [(name, value) for name, value in node.value if name.value == str(key)]
-            if not found:
-                break
-            name, node = found[0]
-            line = name.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _change(content: dict[str, Any], change: str) -> None:
-    """Set one value of a job file's content, as ``a.b=c`` says."""
-    path, equals, value = change.partition("=")
-    *parents, last = path.split(".")
-    if not equals or not last:
-        raise SpecError("write it as a.b=value", f"--set {change}")
-    place: Any = content
-    for key in parents:
-        place = _inside(place, key, change)
-    if isinstance(place, list):
-        _inside(place, last, change)
-        place[int(last)] = yaml.safe_load(value)
-    else:
-        place[last] = yaml.safe_load(value)
-
-
-def _inside(place: Any, key: str, change: str) -> Any:
-    if isinstance(place, dict):
-        if key in ("source", "sink") and isinstance(place.get(key), str):
-            place[key] = {"uri": place[key]}
-        return place.setdefault(key, {})
-    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
-        if isinstance(place[int(key)], str):
-            place[int(key)] = {place[int(key)]: {}}
-        return place[int(key)]
-    raise SpecError(f"there is no {key!r} to set something in", f"--set {change}")
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+        return JobFile.read(path, changes).job

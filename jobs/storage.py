@@ -1,11 +1,11 @@
-"""Objects in a folder or bucket: whole-object writes, writes that only the first of two wins, listings that are fresh."""
+"""Objects in a folder or bucket: whole-object writes, writes that only the first of two wins, fresh listings."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from operators.errors import SinkError, UserError
+from jobs.access import explained
+from operators.errors import SinkError
 
 _UNFINISHED = ".unfinished"
 
@@ -32,9 +33,12 @@ class Store:
             raise SinkError(
                 f"{self.uri}: there is no store {protocol!r}; use a local path or a URI such as s3://bucket/x"
             )
-        with explained(self.uri):
+        with self._explained():
             filesystem, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         return filesystem, root.rstrip("/")
+
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained(self.uri, SinkError)
 
     def __getstate__(self) -> dict[str, str]:
         return {"uri": self.uri}
@@ -46,7 +50,7 @@ class Store:
         """Write an object whole; readers see the old one or the new one, never a part."""
         filesystem, root = self._place
         path = f"{root}/{name}"
-        with explained(self.uri):
+        with self._explained():
             if isinstance(filesystem, LocalFileSystem):
                 part = _written_aside(root, path, data)
                 part.replace(path)
@@ -57,16 +61,11 @@ class Store:
         """Write an object unless there is one of that name; tells whether it was written."""
         filesystem, root = self._place
         path = f"{root}/{name}"
-        with explained(self.uri):
+        with self._explained():
+            if isinstance(filesystem, LocalFileSystem):
+                return _linked(root, path, data)
             try:
-                if isinstance(filesystem, LocalFileSystem):
-                    part = _written_aside(root, path, data)
-                    try:
-                        os.link(part, path)
-                    finally:
-                        part.unlink()
-                else:
-                    filesystem.pipe_file(path, data, mode="create")
+                filesystem.pipe_file(path, data, mode="create")
             except FileExistsError:
                 return False
         return True
@@ -74,7 +73,7 @@ class Store:
     def get(self, name: str) -> bytes | None:
         """An object's bytes, or None where there is none."""
         filesystem, root = self._place
-        with explained(self.uri):
+        with self._explained():
             try:
                 return bytes(filesystem.cat_file(f"{root}/{name}"))
             except FileNotFoundError:
@@ -83,13 +82,13 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         filesystem, root = self._place
-        with explained(self.uri):
+        with self._explained():
             return bool(filesystem.exists(f"{root}/{name}"))
 
     def names(self, folder: str) -> list[str]:
         """Names of the objects right below a folder, sorted; none where there is no such folder."""
         filesystem, root = self._place
-        with explained(self.uri):
+        with self._explained():
             try:
                 found = filesystem.ls(f"{root}/{folder}", detail=False)
             except FileNotFoundError:
@@ -99,7 +98,7 @@ class Store:
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; one that is gone already is no error."""
         filesystem, root = self._place
-        with explained(self.uri):
+        with self._explained():
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     filesystem.rm_file(f"{root}/{name}")
@@ -111,31 +110,15 @@ class Store:
             self.remove(f"{_UNFINISHED}/{name}" for name in self.names(_UNFINISHED))
 
 
-@contextlib.contextmanager
-def explained(uri: str, kind: type[UserError] = SinkError) -> Iterator[None]:
-    """Turn what a store raises for a user's mistake into one line."""
+def _linked(root: str, path: str, data: bytes) -> bool:
+    part = _written_aside(root, path, data)
     try:
-        yield
+        os.link(part, path)
     except FileExistsError:
-        raise
-    except Exception as error:
-        advice = next((text for mistake, text in _ADVICE.items() if isinstance(error, mistake)), None)
-        if advice is None and type(error).__name__ in _UNREACHABLE:
-            advice = "check the credentials and the endpoint in the environment"
-        if advice is None:
-            raise
-        raise kind(f"{uri}: {error}; {advice}") from error
-
-
-_ADVICE: dict[type[Exception], str] = {
-    PermissionError: "check the credentials and the rights on this place",
-    FileNotFoundError: "make the bucket or folder first",
-    NotADirectoryError: "name a folder, not a file",
-    ImportError: "install the store's library, as in `pip install 'latentmill[s3]'`",
-    OSError: "see to that, then start again",
-}
-_UNREACHABLE = ("NoCredentialsError", "PartialCredentialsError", "EndpointConnectionError", "ConnectTimeoutError")
-"""Errors of stores' libraries, by name: which library is there depends on the URI."""
+        return False
+    finally:
+        part.unlink()
+    return True
 
 
 def _written_aside(root: str, path: str, data: bytes) -> Path:

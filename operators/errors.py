@@ -12,12 +12,19 @@ class LatentmillError(Exception):
 
 
 class UserError(LatentmillError):
-    """The job, its data or its surroundings are not as they must be; nothing was written. Exit code 2."""
+    """The job, its data or its surroundings are not as they must be; nothing was written. Exit code 2.
+
+    Attributes:
+        message: what is wrong, and what to do.
+        where: the place that it is wrong at, as ``steps.0.caption`` or a URI; empty where the message says it.
+    """
 
     code = "user_error"
 
     def __init__(self, message: str, where: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
+        self.where = where
 
 
 class SpecError(UserError):

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs import access
+from jobs.access import storage_errors
 from operators.errors import SourceError
 
-_DRIVERS = {"s3": "latentmill[s3]", "s3a": "latentmill[s3]", "gs": "latentmill[gcs]", "gcs": "latentmill[gcs]"}
-_FOREIGN_ERRORS = {
-    "botocore.exceptions": "BotoCoreError",
-    "aiohttp": "ClientError",
-    "gcsfs.retry": "HttpError",
-    "google.auth.exceptions": "GoogleAuthError",
-}
-"""What the drivers raise that is no OSError; looked up only where the driver has been imported."""
+explained = partial(access.explained, kind=SourceError)
+"""Turn what file systems raise into one line for the user: a :class:`SourceError`."""
 
 _THREADS = 16
 
@@ -137,32 +130,6 @@ def read_all(folder: Folder, references: list[str]) -> list[bytes | None]:
         return list(pool.map(read, references))
 
 
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn what file systems raise into one line for the user.
-
-    Raises:
-        SourceError: instead of those.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise SourceError("there is nothing here; check the path, or the bucket's name", where) from error
-    except PermissionError as error:
-        raise SourceError(f"access is denied ({_line(error)}); check the credentials and the rights", where) from error
-    except ImportError as error:
-        protocol = where.partition(":")[0]
-        package = _DRIVERS.get(protocol, getattr(error, "name", None) or protocol)
-        raise SourceError(f"reading {protocol}:// needs another package: pip install '{package}'", where) from error
-    except _storage_errors() as error:
-        raise SourceError(f"can't be read ({type(error).__name__}: {_line(error)})", where) from error
-    except ValueError as error:
-        if "Protocol not known" not in str(error):
-            raise
-        known = "a local path, or a URI such as s3://bucket/folder"
-        raise SourceError(f"{_line(error)}; write {known}", where) from error
-
-
 def _is_glob(filesystem: Any, path: str) -> bool:
     return any(mark in path for mark in "*?[") and not filesystem.exists(path)
 
@@ -171,22 +138,10 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
 
 
-def _storage_errors() -> tuple[type[Exception], ...]:
-    return OSError, pa.ArrowInvalid, *_foreign_errors()
-
-
-def _foreign_errors() -> list[type[Exception]]:
-    return [getattr(sys.modules[name], error) for name, error in _FOREIGN_ERRORS.items() if name in sys.modules]
-
-
 def _missing(filesystem: Any) -> tuple[type[Exception], ...]:
     """Errors that speak of one path and not of the whole store: on the web every address has a host of its own."""
     if isinstance(filesystem, LocalFileSystem):
         return OSError, ValueError
     if "http" in filesystem.protocol:
-        return *_storage_errors(), ValueError, TimeoutError
+        return *storage_errors(), ValueError, TimeoutError
     return FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]

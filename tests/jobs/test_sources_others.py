@@ -100,7 +100,7 @@ except SourceError as error:
     print(error)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told == "s3://bucket/folder: reading s3:// needs another package: pip install 'latentmill[s3]'\n"
+    assert told == "s3://bucket/folder: s3:// needs another package: pip install 'latentmill[s3]'\n"
 
 
 def test_describing_needs_neither_ray_nor_torch() -> None:

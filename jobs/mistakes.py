@@ -1,0 +1,135 @@
+"""What pydantic found wrong in a job, in words: the first mistake, its keys, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from jobs.spec import Job
+from operators import KINDS, Column
+
+Key = str | int
+Schema = dict[str, Any]
+
+_WANTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "enum": "{expected}",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "{le} or less",
+    "list_type": "a list",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "string_too_short": "at least one character",
+    "string_type": "text, in quotes if need be",
+    "too_short": "at least one",
+    "tuple_type": "a list",
+}
+"""What to write instead, by pydantic's type of error."""
+
+_A_STEP = "a step is one operator with its options, as in `caption: {num_beams: 3}`"
+
+
+def first_mistake(error: ValidationError, content: Any) -> tuple[list[Key], str]:
+    """The keys in ``content`` that lead to the mistake most worth telling, and a line about it."""
+    found = [(_keys(fault, content), fault) for fault in error.errors()]
+    first = found[0][0]
+    here = [(keys, fault) for keys, fault in found if keys[: len(first)] == first]
+    # A misspelt key explains what else is amiss; a branch of a union that got further is the one that was meant.
+    misspelt = [(keys, fault) for keys, fault in found if fault["type"] == "extra_forbidden"]
+    keys, fault = max(misspelt or here, key=lambda item: (len(item[0]), item[1]["type"] not in _WANTED))
+    wanted = [_wanted(fault, keys) for other, fault in here if other == keys]
+    return keys, _message(fault, keys) or f"{_shown(fault['input'])} won't do; write {' or '.join(wanted)}"
+
+
+def _message(fault: Any, keys: Sequence[Key]) -> str | None:
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"there is no option {str(keys[-1])!r}{meant(str(keys[-1]), _options(keys[:-1]))}"
+        case "missing":
+            about = next((schema["description"] for schema in _at(keys) if "description" in schema), "")
+            return f"this must be given: {about}" if about else "this must be given"
+        case "union_tag_invalid":
+            return f"there is no operator {fault['ctx']['tag']!r}{meant(fault['ctx']['tag'], KINDS)}"
+        case "union_tag_not_found":
+            return _A_STEP
+        case "value_error":
+            return str(fault["ctx"]["error"])
+    return None
+
+
+def _wanted(fault: Any, keys: Sequence[Key]) -> str:
+    context = fault.get("ctx", {})
+    if fault["type"] != "model_type":
+        return _WANTED[fault["type"]].format(**context) if fault["type"] in _WANTED else str(fault["msg"])
+    if context["class_name"] == Column.__name__:
+        return "{column: NAME}"
+    return f"a mapping with {' or '.join(_options(keys))}"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: the nearest one that is known, or else all."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+
+
+def _keys(fault: Any, content: Any) -> list[Key]:
+    """The keys of an error's path that stand in the content; the others name branches of unions."""
+    keys: list[Key] = []
+    path, place = fault["loc"], content
+    for at, key in enumerate(path):
+        if (isinstance(place, dict) and key in place) or (isinstance(place, list) and isinstance(key, int)):
+            place = place[key]
+        elif place == key:
+            place = None
+        elif fault["type"] != "missing" or at < len(path) - 1:
+            continue
+        keys.append(key)
+    return keys
+
+
+def _options(keys: Sequence[Key]) -> list[str]:
+    """The options that there are at a place of a job."""
+    return list(dict.fromkeys(name for schema in _at(keys) for name in schema.get("properties", {})))
+
+
+def _at(keys: Sequence[Key]) -> list[Schema]:
+    """What the JSON Schema of jobs says of a place, one schema for each form that is allowed there."""
+    whole = Job.model_json_schema()
+    level = [whole]
+    for key in keys:
+        below = [_below(schema, key) for schema in level]
+        level = [form for schema in below if schema is not None for form in _forms(schema, whole["$defs"])]
+    return level
+
+
+def _below(schema: Schema, key: Key) -> Schema | None:
+    if isinstance(key, int):
+        found = schema.get("items")
+    else:
+        found = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+    return found if isinstance(found, dict) else None
+
+
+def _forms(schema: Schema, definitions: dict[str, Schema]) -> Iterator[Schema]:
+    yield schema
+    for form in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        yield from _forms(form, definitions)
+    if "$ref" in schema:
+        yield from _forms(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,108 @@
+"""Plans and operators as text for a person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jobs.plan import Plan
+from operators import Column, Spec
+
+
+def shown_plan(plan: Plan) -> str:
+    """What a job would do: source, steps with their models and columns, rows and parts."""
+    lines = [("step", "model", "reads", "adds"), ("source", "", "", ", ".join(plan.source.schema.names))]
+    for step in plan.steps:
+        models = [f"{model} (built in)" if model.startswith("builtin:") else model for model in step.spec.models()]
+        fan = f" (1 -> {len(step.spec.branches())} rows)" if step.spec.branches() else ""
+        lines.append((step.name, ", ".join(models), ", ".join(step.spec.reads()), ", ".join(step.spec.writes()) + fan))
+    rows = "unknown until read" if plan.rows is None else f"{plan.rows:,} -> {plan.rows_out:,}"
+    parts = "unknown until read" if plan.parts is None else f"{plan.parts:,}"
+    head = f"{plan.job.name}: {plan.source.uri} -> {plan.job.sink.uri}"
+    return f"{head}\n\n{table(lines)}\n\nrows {rows}, parts {parts}, plan {plan.fingerprint[:12]}"
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """The same by name, with the whole job as it was understood."""
+    return {
+        "name": plan.job.name,
+        "fingerprint": plan.fingerprint,
+        "rows": plan.rows,
+        "rows_out": plan.rows_out,
+        "parts": plan.parts,
+        "columns": {field.name: str(field.type) for field in plan.output},
+        "steps": [
+            {
+                "name": step.name,
+                "models": [str(model) for model in step.spec.models()],
+                "reads": {name: kind.value for name, kind in step.spec.reads().items()},
+                "writes": {name: str(kind) for name, kind in step.spec.writes().items()},
+            }
+            for step in plan.steps
+        ],
+        "job": plan.resolved(),
+    }
+
+
+def shown_operators(specs: Sequence[type[Spec]]) -> str:
+    """A line on each operator."""
+    return table([(spec.kind, _summary(spec)) for spec in specs])
+
+
+def shown_options(spec: type[Spec]) -> str:
+    """Every option of an operator, with its default and what it does."""
+    head = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
+    return f"{spec.kind}: {_summary(spec)}\n\n{table([head, *_options(spec)])}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns, the last one wrapped to the terminal; in a pipe every row is one line."""
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    indent = sum(width + 2 for width in widths)
+    room = max(shutil.get_terminal_size().columns, indent + 30) if sys.stdout.isatty() else sys.maxsize
+    return "\n".join(
+        textwrap.fill(
+            "".join(cell.ljust(width + 2) for cell, width in zip(row, widths, strict=False)) + row[-1],
+            room,
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for row in rows
+    )
+
+
+def _options(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        kinds = _kinds(field.annotation)
+        about = f"{field.description or ''}{' (or column)' if Column in kinds else ''}"
+        yield f"{within}{name}", _default(field), about
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Column:
+                yield from _options(kind, f"{within}{name}.")
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The types that an annotation allows."""
+    inner = getattr(annotation, "__args__", ())
+    return [kind for arg in inner for kind in _kinds(arg)] if inner else [annotation]
+
+
+def _summary(spec: type[Spec]) -> str:
+    return (spec.__doc__ or "").strip().splitlines()[0]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "must be given"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Column):
+        return f"{{column: {value.column}}}"
+    return "-" if value is None else json.dumps(value, default=str)
