@@ -9,7 +9,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
 from cluster.resources import Placement
-from operators.base import Spec
+from operators.base import Spec, compute_with
 
 
 class _RowActor:
@@ -25,9 +25,7 @@ class _RowActor:
 def load(spec: Spec, placement: Placement) -> Any:
     """Load a step in this process, with the threads that it was given."""
     if spec.models():
-        import torch
-
-        torch.set_num_threads(placement.threads)
+        compute_with(placement.threads)
     return spec.load(step=placement.step, batch_rows=placement.batch_rows)
 
 

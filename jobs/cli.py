@@ -93,10 +93,10 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user's is one line and exit code 2."""
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        sys.exit(cli.main(arguments, standalone_mode=False))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "latentmill"
         _end(f"{error.format_message().rstrip('.')}; see `{command} --help`", USERS_ERROR)

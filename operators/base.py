@@ -139,6 +139,13 @@ def required(value: Any, name: str) -> Any:
     return value
 
 
+def compute_with(threads: int) -> None:
+    """Let the networks of this process compute with so many threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 @dataclass
 class Produced:
     """What a batch became: one value per row in every column, and the rows that failed, by their place in the batch."""

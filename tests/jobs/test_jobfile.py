@@ -1,4 +1,4 @@
-"""Mistakes in a job file: each is one line with file, line, key, and what to write instead; exit code 2, nothing written."""
+"""Mistakes in a job file: each is one line with file, line, key, and what to write instead; nothing is written."""
 
 from __future__ import annotations
 
