@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,7 +12,7 @@ from operators.columns import is_image
 
 
 def content_hashes(table: pa.Table) -> pa.Array:
-    """BLAKE2b-128 of every row's values, column by column in the order of their names; a picture counts by its bytes."""
+    """BLAKE2b-128 of every row's values, by column in the order of names; a picture counts by its bytes."""
     digests = [hashlib.blake2b(digest_size=16) for _ in range(table.num_rows)]
     for name in sorted(table.column_names):
         label = name.encode() + b"\0"
@@ -27,7 +28,7 @@ def _encoded(column: pa.ChunkedArray) -> Sequence[bytes | None]:
         values = column.combine_chunks()
         held, path = values.field("bytes").to_pylist(), values.field("path").to_pylist()
         return [data if data is not None else name and name.encode() for data, name in zip(held, path, strict=True)]
-    listed = column.to_pylist()
+    listed: list[Any] = column.to_pylist()
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return listed
     return [None if value is None else (value if isinstance(value, str) else repr(value)).encode() for value in listed]

@@ -1,7 +1,8 @@
 """A part: some source rows and all that became of them, which travel, fail and are committed as one.
 
-Between steps a part is one row of the Ray Dataset: an Arrow IPC stream in a binary column. Ray cuts and merges blocks between
-rows, so the outputs of a source row can't come apart, and a part whose rows were all left out is still there to be committed.
+Between steps a part is one row of the Ray Dataset: an Arrow IPC stream in a binary column. Ray cuts and merges blocks
+between rows, so the outputs of a source row can't come apart, and a part whose rows were all left out is still there to
+be committed.
 """
 
 from __future__ import annotations

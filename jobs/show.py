@@ -59,7 +59,18 @@ def shown_operators(specs: Sequence[type[Spec]]) -> str:
 def shown_options(spec: type[Spec]) -> str:
     """Every option of an operator, with its default and what it does."""
     head = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
-    return f"{spec.kind}: {_summary(spec)}\n\n{table([head, *_options(spec)])}"
+    return f"{spec.kind}: {_summary(spec)}\n\n{table([head, *options(spec)])}"
+
+
+def options(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, default and description of each option; those of a nested mapping as ``sampling.top_k``."""
+    for name, field in model.model_fields.items():
+        kinds = _kinds(field.annotation)
+        about = f"{field.description or ''}{' (or column)' if Column in kinds else ''}"
+        yield f"{within}{name}", _default(field), about
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Column:
+                yield from options(kind, f"{within}{name}.")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -77,16 +88,6 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         )
         for row in rows
     )
-
-
-def _options(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, str, str]]:
-    for name, field in model.model_fields.items():
-        kinds = _kinds(field.annotation)
-        about = f"{field.description or ''}{' (or column)' if Column in kinds else ''}"
-        yield f"{within}{name}", _default(field), about
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Column:
-                yield from _options(kind, f"{within}{name}.")
 
 
 def _kinds(annotation: Any) -> list[Any]:

@@ -1,0 +1,49 @@
+"""Put the pictures of a dataset side by side: ``python examples/contact_sheet.py out/quickstart sheet.png``.
+
+Every column of pictures is one column of a row's tile, with its texts below.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+from PIL import Image, ImageDraw, ImageFont
+
+from operators.columns import IMAGE, LINEAGE
+from operators.images import decode
+
+SIDE, GAP, LINE, TILES_A_LINE, MOST = 160, 8, 15, 4, 24
+
+
+def main(folder: str, target: str) -> None:
+    table = pads.dataset(f"{folder}/data").head(MOST)
+    pictures = [field.name for field in table.schema if field.type == IMAGE]
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type) and field.name not in LINEAGE.names]
+    tiles = [tile([row[name] for name in pictures], [row[name] for name in texts]) for row in table.to_pylist()]
+    width, height = tiles[0].width, max(one.height for one in tiles)
+    lines = -(-len(tiles) // TILES_A_LINE)
+    sheet = Image.new("RGB", (TILES_A_LINE * width, lines * height), "white")
+    for number, one in enumerate(tiles):
+        sheet.paste(one, (number % TILES_A_LINE * width, number // TILES_A_LINE * height))
+    sheet.save(target)
+    print(f"{len(tiles)} rows are shown in {target}")
+
+
+def tile(pictures: list[dict], texts: list[str]) -> Image.Image:
+    """One row: its pictures side by side, its texts below."""
+    width = len(pictures) * (SIDE + GAP) + GAP
+    lines = [line for text in texts for line in textwrap.wrap(text or "", width // 8)]
+    made = Image.new("RGB", (width, SIDE + 2 * GAP + len(lines) * LINE), "white")
+    for number, picture in enumerate(pictures):
+        square = decode(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        made.paste(square, (GAP + number * (SIDE + GAP), GAP))
+    text = "\n".join(lines)
+    ImageDraw.Draw(made).text((GAP, SIDE + GAP), text, fill="black", font=ImageFont.load_default(12))
+    return made
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
