@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator
 
 import ray
 
 from cluster.resources import Capacity
-
-_LOOPBACK = "127.0.0.1"
-"""Ray takes 127.0.0.1 to mean the address that others reach this machine by; elsewhere it stays on loopback by itself."""
 
 
 @contextlib.contextmanager
@@ -20,15 +16,15 @@ def connect(address: str | None = None) -> Iterator[None]:
     """Be connected to a cluster.
 
     An existing connection of this process is used and left open. ``address`` names a cluster (``auto`` finds one that
-    runs on this machine); without it a local one is started, listening on loopback only, and ended at the end.
+    runs on this machine); without it a local one is started, and ended at the end.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    local = {"include_dashboard": False, "_node_ip_address": _LOOPBACK} if address is None else {}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    dashboard = {"include_dashboard": False} if address is None else {}
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **dashboard)
     try:
         yield
     finally:

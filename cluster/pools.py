@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
-from cluster.resources import Placement
+from cluster.connect import capacity
+from cluster.resources import Placement, Resources, place
 from operators.base import Spec, compute_with
 
 
@@ -42,10 +42,23 @@ def options(placement: Placement) -> dict[str, Any]:
     }
 
 
-def map_rows(dataset: Dataset, spec: Spec, placement: Placement, rows: int = 64) -> ray.data.Dataset:
-    """Apply one step to a Ray Dataset; ``rows`` go to an actor at a time.
+def map_rows(dataset: Dataset, spec: Spec, resources: Resources | None = None, rows: int = 64) -> Dataset:
+    """Apply one step to anyone's Ray Dataset.
 
-    The rows of the result carry ``row_id``, ``row_seed``, ``_kept`` and ``_error``. Give the dataset a column ``row_id``
-    to make ids, and with them the noise, independent of its blocks.
+    Args:
+        dataset: rows with the columns that the step reads. Give it a column ``row_id`` to make ids, and with them the
+            noise, independent of its blocks.
+        spec: the step.
+        resources: where it runs; all that is there unless given.
+        rows: rows that go to an actor at a time.
+
+    Returns:
+        The rows with the step's columns, and with ``row_id``, ``row_seed``, ``_kept`` and ``_error``.
+
+    Raises:
+        ResourceError: the cluster can't hold the step.
     """
-    return dataset.map_batches(_RowActor, fn_constructor_args=(spec, placement), batch_size=rows, **options(placement))
+    heavy = {spec.kind} if spec.models() else set()
+    placement = place({spec.kind: resources or Resources()}, heavy, capacity())[0]
+    arguments = (spec, placement)
+    return dataset.map_batches(_RowActor, fn_constructor_args=arguments, batch_size=rows, **options(placement))

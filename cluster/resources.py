@@ -78,8 +78,8 @@ def place(wanted: Mapping[str, Resources], heavy: set[str], capacity: Capacity) 
     """Give every step its share of what is there.
 
     A step with models (``heavy``) has a whole GPU where there is one for each actor, or an equal share. The CPUs that
-    readers and writers leave are shared by all actors; where there is a GPU to compute with, one is enough. A step computes
-    with as many threads as it has whole CPUs.
+    readers and writers leave are shared by all actors; where there is a GPU to compute with, one is enough. A step
+    computes with as many threads as it has whole CPUs.
 
     Raises:
         ResourceError: the least number of actors can never run at once.

@@ -60,6 +60,15 @@ class Epoch:
         self.store.put(f"{OUTCOMES}/{name}", outcomes)
 
 
+def check(store: Store, fingerprint: str) -> None:
+    """See, without writing, whether a plan's rows may go into a sink.
+
+    Raises:
+        SinkError: the sink can't be reached, or holds another plan's rows.
+    """
+    _refuse_another_plan(store, _newest(store.names(EPOCHS)), fingerprint)
+
+
 def claim(store: Store, run_id: str, fingerprint: str) -> Epoch:
     """Begin the next epoch: what earlier ones committed is kept, what they left half-done is removed.
 

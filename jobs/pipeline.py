@@ -80,7 +80,8 @@ def reports(run: Dataset) -> Iterator[dict[str, Any]]:
 def _sources(plan: Plan, stamp: Stamp, done: DoneRows, io: dict[str, Any]) -> Dataset:
     if isinstance(plan.job.source, RayDatasetSource):
         shaped = plan.job.source.parts(plan.job.sink.part_rows)
-        return shaped.map_batches(_packed, fn_args=(ray.put(done), stamp), **io | {"batch_size": plan.job.sink.part_rows})
+        whole = io | {"batch_size": plan.job.sink.part_rows}
+        return shaped.map_batches(_packed, fn_args=(ray.put(done), stamp), **whole)
     fragments = plan.source.fragments
     tasks = max(1, min(len(fragments), _READ_TASKS))
     shares = [ray.put(fragments[number::tasks]) for number in range(tasks)]
@@ -104,7 +105,7 @@ def _read(
 def _packed(table: pa.Table, done: ray.ObjectRef[DoneRows], stamp: Stamp) -> Iterator[pa.Table]:
     new = ~ray.get(done).contains(table[columns.SOURCE_ID].to_pylist())
     if new.any():
-        yield pack(stamp.rows(table.filter(pa.array(new))), {})
+        yield pack(stamp.rows(table.filter(pa.array(new))), {"began": None, "steps": {}})
 
 
 class _StepActor:
@@ -113,17 +114,19 @@ class _StepActor:
 
     def __call__(self, row: pa.Table) -> pa.Table:
         table, notes = unpack(row)
+        notes["began"] = notes["began"] or time.time()
         live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
         began = time.perf_counter()
         table = self.operator(table)
         seconds = time.perf_counter() - began
-        notes[self.operator.step] = {"rows": live, "seconds": seconds, "weights": self.operator.digests()}
+        notes["steps"][self.operator.step] = {"rows": live, "seconds": seconds, "weights": self.operator.digests()}
         return pack(table, notes)
 
 
 def _commit(row: pa.Table, writer: Writer) -> pa.Table:
     table, notes = unpack(row)
-    report = writer.commit(table) | {"steps": notes}
+    began = notes["began"] or time.time()
+    report = writer.commit(table) | notes | {"began": began, "ended": time.time()}
     return pa.table({"report": [json.dumps(report)]})
 
 

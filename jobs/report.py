@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class Summary:
     """From the first part's first step to the last commit: without the start of actors and the loading of weights."""
     steps: dict[str, StepFigures] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
-    _began: float = 0.0
+    _began: float = math.inf
     accepted: bool = True
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
 
@@ -55,7 +56,7 @@ class Summary:
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
-        self._began = min(self._began or report["began"], report["began"])
+        self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
         self.rejected.update(report["rejected"])
         for step, note in report["steps"].items():

@@ -40,11 +40,12 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses; nothing was written.
     """
     began = time.monotonic()
+    store = Store(plan.job.sink.uri)
+    ledger.check(store, plan.fingerprint)
     with connect(address):
         placements = _placements(plan)
         _stage([step.spec for step in plan.steps if step.spec.models()])
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        store = Store(plan.job.sink.uri)
         epoch = ledger.claim(store, run_id, plan.fingerprint)
         summary = Summary(run_id, plan.job.sink.uri)
         done = _recall(store, summary)
@@ -53,11 +54,10 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
         parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output), done)
         state = "failed"
         try:
-            with progress(summary, plan.rows, console or Console(stderr=True)) as shown:
-                with _users_errors():
-                    for report in pipeline.reports(parts):
-                        summary.add(report)
-                        shown()
+            with progress(summary, plan.rows, console or Console(stderr=True)) as shown, _users_errors():
+                for report in pipeline.reports(parts):
+                    summary.add(report)
+                    shown()
             ledger.close(epoch)
             state = "done"
         finally:

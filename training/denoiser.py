@@ -68,7 +68,7 @@ def build_scheduler() -> DDIMScheduler:
 
 def main() -> None:
     """Train on fresh scenes at every step; each save draws 64 pictures and counts the right ones."""
-    plan = common.settings(steps=7000, batch=32, learning_rate=8e-4)
+    plan = common.settings(steps=6000, batch=32, learning_rate=8e-4)
     tokens = language.prompt_tokenizer()
     scheduler = build_scheduler()
     vae = AutoencoderTiny.from_pretrained(plan.out / "vae").to(plan.device).requires_grad_(False)

@@ -118,7 +118,7 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
 
 def test_a_file_where_the_sink_should_be_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SinkError, match="name a folder|Not a directory|File exists"):
+    with pytest.raises(SinkError, match=r"name a folder|Not a directory|File exists"):
         ledger.claim(Store(str(tmp_path / "file")), "run-1", "plan")
 
 

@@ -1,0 +1,50 @@
+import io
+
+from rich.console import Console
+
+from jobs.report import Summary, progress
+
+
+def report(**changes):
+    return {
+        "rows_in": 4,
+        "rows_out": 6,
+        "filtered": 1,
+        "rejected": {"image_empty": 1},
+        "began": 10.0,
+        "ended": 14.0,
+        "steps": {"caption": {"rows": 4, "seconds": 2.0, "weights": {"builtin:blip": "ab"}}},
+    } | changes
+
+
+def test_reports_of_parts_add_up():
+    summary = Summary("run", "out")
+    summary.add(report())
+    summary.add(report(began=8.0, ended=16.5, rejected={"image_empty": 1, "not_finite": 2}))
+    figures = summary.as_json()
+    assert (figures["rows_in"], figures["rows_out"], figures["filtered"], figures["parts"]) == (8, 12, 2, 2)
+    assert figures["rejected"] == {"image_empty": 2, "not_finite": 2}
+    assert figures["steps"]["caption"] == {"rows": 8, "seconds": 4.0, "rows_per_second": 2.0}
+    assert figures["working_seconds"] == 8.5
+    assert figures["weights"] == {"builtin:blip": "ab"}
+
+
+def test_the_end_is_told_in_words():
+    summary = Summary("run", "out", rows_before=3)
+    summary.add(report())
+    out = io.StringIO()
+    summary.show(Console(file=out, width=80))
+    text = out.getvalue()
+    for line in ("rows in     4  (+ 3 before)", "rows out    6", "1  image_empty", "caption     2.0 rows/s", "out"):
+        assert line in text
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else():
+    for terminal in (True, False):
+        out = io.StringIO()
+        summary = Summary("run", "out")
+        with progress(summary, 8, Console(file=out, force_terminal=terminal, width=80)) as shown:
+            summary.add(report())
+            shown()
+        assert ("4/8" in out.getvalue() and "1 rejected" in out.getvalue()) is terminal
+        assert terminal or out.getvalue() == ""
