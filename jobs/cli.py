@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,13 @@ from operators import KINDS
 from operators.errors import LatentmillError, UserError
 
 FAILED, USERS_ERROR, STOPPED = 1, 2, 130
+
+_RAYS_ENVIRONMENT = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""A quiet terminal, and a cluster of this machine's own that listens on loopback only, on Linux too. What is set already
+stays as it is."""
 
 _job_file = click.argument("job_file", type=click.Path(path_type=Path))
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
@@ -45,6 +53,8 @@ def run(job_file: Path, changes: Sequence[str], limit: int | None, address: str 
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = _read(job_file, changes, limit)
     plan = file.plan()
+    for name, value in _RAYS_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from rich.console import Console
 
     from jobs.runner import run as run_plan

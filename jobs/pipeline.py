@@ -119,7 +119,8 @@ class _StepActor:
         began = time.perf_counter()
         table = self.operator(table)
         seconds = time.perf_counter() - began
-        notes["steps"][self.operator.step] = {"rows": live, "seconds": seconds, "weights": self.operator.digests()}
+        rows = live * (len(self.operator.spec.branches()) or 1)
+        notes["steps"][self.operator.step] = {"rows": rows, "seconds": seconds, "weights": self.operator.digests()}
         return pack(table, notes)
 
 

@@ -36,6 +36,7 @@ class Summary:
     sink: str
     rows_before: int = 0
     rejected_before: int = 0
+    not_rejected_before: int = 0
     rows_in: int = 0
     rows_out: int = 0
     filtered: int = 0
@@ -64,6 +65,11 @@ class Summary:
             figures.rows += note["rows"]
             figures.seconds += note["seconds"]
             self.weights |= note["weights"]
+
+    def rejected_of_all(self) -> tuple[int, int]:
+        """Rows that were rejected, and all rows that came to an end, in this run and before."""
+        rejected = self.rejected_before + sum(self.rejected.values())
+        return rejected, rejected + self.not_rejected_before + self.rows_out + self.filtered
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""

@@ -17,15 +17,13 @@ from cluster.connect import capacity, connect
 from cluster.resources import Placement, Resources, place
 from jobs import ledger, pipeline, record
 from jobs.done import DoneRows
-from jobs.plan import Plan
+from jobs.plan import DEFAULT, Plan
 from jobs.report import Summary, progress
 from jobs.storage import Store
 from jobs.writer import Writer
 from operators import Spec
 from operators.columns import SOURCE_ID
-from operators.errors import UserError
-
-_DEFAULT = "default"
+from operators.errors import ModelError, UserError
 
 
 def run(plan: Plan, address: str | None = None, console: Console | None = None) -> Summary:
@@ -44,7 +42,7 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
     ledger.check(store, plan.fingerprint)
     with connect(address):
         placements = _placements(plan)
-        _stage([step.spec for step in plan.steps if step.spec.models()])
+        _stage(plan)
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         epoch = ledger.claim(store, run_id, plan.fingerprint)
         summary = Summary(run_id, plan.job.sink.uri)
@@ -63,33 +61,32 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
         finally:
             summary.seconds = round(time.monotonic() - began, 3)
             record.finish(epoch, entry, summary, state)
-    rejected = summary.rejected_before + sum(summary.rejected.values())
-    summary.accepted = plan.job.allows(rejected, summary.rows_before + summary.rows_in)
+    summary.accepted = plan.job.allows(*summary.rejected_of_all())
     return summary
 
 
 def _placements(plan: Plan) -> list[Placement]:
     asked = plan.job.resources
-    unknown = set(asked) - {_DEFAULT, *plan.job.step_names}
-    if unknown:
-        names = ", ".join(plan.job.step_names)
-        raise UserError(f"resources: there is no step {sorted(unknown)[0]!r}; there are {names} and {_DEFAULT}")
-    fallback = asked.get(_DEFAULT, Resources())
+    fallback = asked.get(DEFAULT, Resources())
     wanted = {step.name: asked.get(step.name, fallback) for step in plan.steps}
     heavy = {step.name for step in plan.steps if step.spec.models()}
     return place(wanted, heavy, capacity())
 
 
-def _stage(specs: list[Spec]) -> None:
+def _stage(plan: Plan) -> None:
     """Have every model on a worker before anything is written, so that one that can't be had costs nothing."""
+    specs = {f"steps.{at}.{step.spec.kind}": step.spec for at, step in enumerate(plan.steps) if step.spec.models()}
     if specs:
         with _users_errors():
             ray.get(ray.remote(num_cpus=0)(_stage_here).remote(specs))
 
 
-def _stage_here(specs: list[Spec]) -> None:
-    for spec in specs:
-        spec.stage()
+def _stage_here(specs: dict[str, Spec]) -> None:
+    for where, spec in specs.items():
+        try:
+            spec.stage()
+        except ModelError as error:
+            raise ModelError(error.message, where) from None
 
 
 @contextlib.contextmanager
@@ -99,20 +96,23 @@ def _users_errors() -> Iterator[None]:
         yield
     except RayError as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
+        # Ray's wrapping of an error is an instance of that error's class as well.
+        while cause is not None and (isinstance(cause, RayError) or not isinstance(cause, UserError)):
             cause = getattr(cause, "cause", None) or cause.__cause__
         if cause is None:
             raise
-        raise type(cause)(str(cause)) from None
+        raise type(cause)(cause.message, cause.where) from None
 
 
 def _recall(store: Store, summary: Summary) -> DoneRows:
     """The rows that earlier runs finished; their counts go into the summary."""
 
     def ids() -> Iterator[list[str]]:
-        for table in ledger.outcomes(store, ledger.committed(store), [SOURCE_ID, "rejects"]):
+        for table in ledger.outcomes(store, ledger.committed(store), [SOURCE_ID, "outcome", "outputs", "rejects"]):
             summary.rows_before += table.num_rows
             summary.rejected_before += pc.sum(table["rejects"]).as_py()
+            summary.not_rejected_before += pc.sum(table["outputs"]).as_py()
+            summary.not_rejected_before += pc.sum(pc.equal(table["outcome"], "filtered")).as_py()
             yield table[SOURCE_ID].to_pylist()
 
     return DoneRows.of(ids())

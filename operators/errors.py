@@ -22,9 +22,12 @@ class UserError(LatentmillError):
     code = "user_error"
 
     def __init__(self, message: str, where: str = "") -> None:
-        super().__init__(f"{where}: {message}" if where else message)
+        super().__init__(message, where)
         self.message = message
         self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 class SpecError(UserError):
