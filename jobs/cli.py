@@ -12,6 +12,7 @@ import click
 
 from jobs.jobfile import JobFile
 from jobs.mistakes import meant
+from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_operators, shown_options, shown_plan
 from jobs.spec import Job
 from operators import KINDS
@@ -19,12 +20,8 @@ from operators.errors import LatentmillError, UserError
 
 FAILED, USERS_ERROR, STOPPED = 1, 2, 130
 
-_RAYS_ENVIRONMENT = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-}
-"""A quiet terminal, and a cluster of this machine's own that listens on loopback only, on Linux too. What is set already
-stays as it is."""
+_LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
 _job_file = click.argument("job_file", type=click.Path(path_type=Path))
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
@@ -53,14 +50,13 @@ def run(job_file: Path, changes: Sequence[str], limit: int | None, address: str 
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = _read(job_file, changes, limit)
     plan = file.plan()
-    for name, value in _RAYS_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(*_LOOPBACK_ONLY)
     from rich.console import Console
 
     from jobs.runner import run as run_plan
 
-    with file.located():
-        summary = run_plan(plan, address, Console(stderr=True))
+    with file.located(), others_held_back() as stderr:
+        summary = run_plan(plan, address, Console(file=stderr))
     if as_json:
         click.echo(json.dumps(summary.as_json()))
     else:

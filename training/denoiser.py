@@ -121,7 +121,7 @@ def main() -> None:
         print(f"held-out pictures right {right / 64:.3f}", flush=True)
         folder = plan.out / "stable-diffusion"
         pipeline.to(torch.float16).save_pretrained(folder)
-        common.amend(folder / "vae" / "config.json", block_out_channels=None)
+        common.amend(folder / "vae" / "config.json", block_out_channels=None, _name_or_path=None)
         common.amend(folder / "text_encoder" / "config.json", dtype="float32")
         for module in (vae, *averaged.values()):
             module.float()

@@ -11,6 +11,7 @@ from operators.models.builtin.scenes import COLOURS, SHAPES, SIZE, coverage, pla
 
 _BORDER = 2
 _LEAST_AREA = 40
+_LEAST_CONTRAST = 40.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,10 @@ def read(picture: NDArray[np.uint8]) -> Reading:
     background = names[_nearest(ground, palette)]
 
     apart = np.linalg.norm(pixels - ground, axis=2)
-    core = apart > 0.75 * np.percentile(apart, 99)
+    most = np.percentile(apart, 99)
+    if most < _LEAST_CONTRAST:
+        return NOTHING
+    core = apart > 0.75 * most
     colour = names[_nearest(np.median(pixels[core], axis=0), palette)]
     if colour == background:
         return NOTHING
