@@ -56,7 +56,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("block", yaml_blocks())
+@pytest.mark.parametrize("block", list(yaml_blocks()))
 def test_a_job_file_in_the_documents_is_planned(data: Path, block: str) -> None:
     keys = yaml.safe_load(block).keys()
     missing = {key: value for key, value in BASE.items() if key not in keys}
