@@ -8,7 +8,7 @@ import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
 from cluster.connect import capacity
-from cluster.resources import Placement, Resources, place
+from cluster.resources import IO_CPUS, Placement, Resources, place
 from operators.base import Spec, compute_with
 
 
@@ -37,6 +37,17 @@ def options(placement: Placement) -> dict[str, Any]:
         ),
         "num_cpus": placement.cpus,
         "num_gpus": placement.gpus or None,
+        "batch_format": "pyarrow",
+        "zero_copy_batch": True,
+    }
+
+
+def io_options() -> dict[str, Any]:
+    """The options of ``map_batches`` for what only reads or writes: one actor, more where work waits and CPUs are."""
+    most = max(1, int(capacity().cpus / 4))
+    return {
+        "compute": ActorPoolStrategy(min_size=1, max_size=most, initial_size=1),
+        "num_cpus": IO_CPUS,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
     }

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from operators.errors import ResourceError
 
 IO_CPUS = 0.25
-"""CPUs that one reading or writing task reserves."""
+"""CPUs that one reading or writing actor reserves."""
 
 
 class Actors(BaseModel):

@@ -16,7 +16,7 @@ import ray.data
 from ray.data import DataContext, Dataset
 
 from cluster import pools
-from cluster.resources import IO_CPUS, Placement
+from cluster.resources import Placement
 from jobs.content import content_hashes
 from jobs.done import DoneRows
 from jobs.parts import pack, unpack
@@ -59,15 +59,18 @@ class Stamp:
 
 
 def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer, done: DoneRows) -> Dataset:
-    """The whole run, not started yet; its rows are one report (JSON) per committed part."""
-    io = {"batch_size": 1, "batch_format": "pyarrow", "num_cpus": IO_CPUS, "zero_copy_batch": True}
+    """The whole run, not started yet; its rows are one report (JSON) per committed part.
+
+    Reading and committing are pools of actors as steps are: Ray ends a task's worker that idles for a second and starts
+    a new one, with all its imports, for the next part.
+    """
     with _one_part_per_block():
-        parts = _sources(plan, stamp, done, io)
+        parts = _sources(plan, stamp, done)
         for step, placement in zip(plan.steps, placements, strict=True):
             parts = parts.map_batches(
                 _StepActor, fn_constructor_args=(step.spec, placement), batch_size=1, **pools.options(placement)
             )
-        return parts.map_batches(_commit, fn_args=(writer,), **io)
+        return parts.map_batches(_Committer, fn_constructor_args=(writer,), batch_size=1, **pools.io_options())
 
 
 def reports(run: Dataset) -> Iterator[dict[str, Any]]:
@@ -77,35 +80,54 @@ def reports(run: Dataset) -> Iterator[dict[str, Any]]:
             yield json.loads(report)
 
 
-def _sources(plan: Plan, stamp: Stamp, done: DoneRows, io: dict[str, Any]) -> Dataset:
+def _sources(plan: Plan, stamp: Stamp, done: DoneRows) -> Dataset:
+    part_rows, kept = plan.job.sink.part_rows, ray.put(done)
     if isinstance(plan.job.source, RayDatasetSource):
-        shaped = plan.job.source.parts(plan.job.sink.part_rows)
-        whole = io | {"batch_size": plan.job.sink.part_rows}
-        return shaped.map_batches(_packed, fn_args=(ray.put(done), stamp), **whole)
+        shaped = plan.job.source.parts(part_rows)
+        return shaped.map_batches(
+            _Packer, fn_constructor_args=(stamp, kept), batch_size=part_rows, **pools.io_options()
+        )
     fragments = plan.source.fragments
     tasks = max(1, min(len(fragments), _READ_TASKS))
     shares = [ray.put(fragments[number::tasks]) for number in range(tasks)]
     numbers = ray.data.from_items([{"task": number} for number in range(tasks)], override_num_blocks=tasks)
-    return numbers.map_batches(_read, fn_args=(shares, ray.put(done), stamp, plan.job.sink.part_rows), **io)
+    return numbers.map_batches(
+        _Reader, fn_constructor_args=(stamp, kept, shares, part_rows), batch_size=1, **pools.io_options()
+    )
 
 
-def _read(
-    batch: pa.Table,
-    shares: list[ray.ObjectRef[list[Fragment]]],
-    done: ray.ObjectRef[DoneRows],
-    stamp: Stamp,
-    part_rows: int,
-) -> Iterator[pa.Table]:
-    for number in batch["task"].to_pylist():
-        for fragment in ray.get(shares[number]):
-            for table in fragment.read(part_rows):
-                yield from _packed(table, done, stamp)
+class _Packer:
+    """Makes parts of source rows, without those that are done."""
+
+    def __init__(self, stamp: Stamp, done: ray.ObjectRef[DoneRows]) -> None:
+        self.stamp = stamp
+        self.done = ray.get(done)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        new = ~self.done.contains(table[columns.SOURCE_ID].to_pylist())
+        if new.any():
+            yield pack(self.stamp.rows(table.filter(pa.array(new))), {"began": None, "steps": {}})
 
 
-def _packed(table: pa.Table, done: ray.ObjectRef[DoneRows], stamp: Stamp) -> Iterator[pa.Table]:
-    new = ~ray.get(done).contains(table[columns.SOURCE_ID].to_pylist())
-    if new.any():
-        yield pack(stamp.rows(table.filter(pa.array(new))), {"began": None, "steps": {}})
+class _Reader:
+    """Reads fragments and makes parts of them."""
+
+    def __init__(
+        self,
+        stamp: Stamp,
+        done: ray.ObjectRef[DoneRows],
+        shares: list[ray.ObjectRef[list[Fragment]]],
+        part_rows: int,
+    ) -> None:
+        self.packed = _Packer(stamp, done)
+        self.shares = shares
+        self.part_rows = part_rows
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for number in batch["task"].to_pylist():
+            for fragment in ray.get(self.shares[number]):
+                for table in fragment.read(self.part_rows):
+                    yield from self.packed(table)
 
 
 class _StepActor:
@@ -124,11 +146,17 @@ class _StepActor:
         return pack(table, notes)
 
 
-def _commit(row: pa.Table, writer: Writer) -> pa.Table:
-    table, notes = unpack(row)
-    began = notes["began"] or time.time()
-    report = writer.commit(table) | notes | {"began": began, "ended": time.time()}
-    return pa.table({"report": [json.dumps(report)]})
+class _Committer:
+    """Writes finished parts."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        table, notes = unpack(row)
+        began = notes["began"] or time.time()
+        report = self.writer.commit(table) | notes | {"began": began, "ended": time.time()}
+        return pa.table({"report": [json.dumps(report)]})
 
 
 @contextlib.contextmanager
