@@ -29,7 +29,7 @@ BATCH_ROWS = 16
 
 def measure(quick: bool) -> dict[str, Any]:
     """The ratio and what it is made of."""
-    rows = 400 if quick else 2000
+    rows = 1000 if quick else 2000
     table = pa.table({"image": encode_all(draw([scene(index, 9) for index in range(rows)]))})
     torch.set_num_threads(1)
     operator = Caption().load(batch_rows=BATCH_ROWS)
