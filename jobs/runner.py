@@ -38,7 +38,7 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses; nothing was written.
     """
     began = time.monotonic()
-    store = Store(plan.job.sink.uri)
+    store = Store.at(plan.job.sink.uri)
     ledger.check(store, plan.fingerprint)
     with connect(address):
         placements = _placements(plan)

@@ -26,6 +26,11 @@ class Store:
 
     uri: str
 
+    @classmethod
+    def at(cls, uri: str) -> Store:
+        """The store at a URI or path; a relative path starts here, wherever the store is opened later."""
+        return cls(uri if "://" in uri or "::" in uri else str(Path(uri).expanduser().absolute()))
+
     @cached_property
     def _place(self) -> tuple[Any, str]:
         protocol = fsspec.utils.get_protocol(self.uri)

@@ -13,7 +13,7 @@ from jobs.sources import Described, SourceSpec, open_source
 def described(uri: Any, part_rows: int = 4, **options: Any) -> Described:
     """A source's description, after a journey to another process."""
     source = open_source(SourceSpec(uri=str(uri), **options) if options else uri)
-    found: Described = pickle.loads(pickle.dumps(source.describe(part_rows)))  # noqa: S301
+    found: Described = pickle.loads(pickle.dumps(source.describe(part_rows)))
     return found
 
 

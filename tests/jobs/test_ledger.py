@@ -1,3 +1,5 @@
+import pickle
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -105,6 +107,14 @@ def test_only_the_first_of_two_writes_of_a_new_object_wins(store):
     assert store.put_new("one", b"first")
     assert not store.put_new("one", b"second")
     assert store.get("one") == b"first"
+
+
+def test_a_relative_path_stays_the_same_place_in_another_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = pickle.loads(pickle.dumps(Store.at("out")))
+    monkeypatch.chdir("/")
+    store.put("data/x", b"1")
+    assert (tmp_path / "out" / "data" / "x").read_bytes() == b"1"
 
 
 def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):

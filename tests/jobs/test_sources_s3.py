@@ -83,7 +83,7 @@ def test_a_worker_without_rights_rejects_no_rows(s3: S3Server, monkeypatch: pyte
     sent = pickle.dumps(described(f"{uri}/in").fragments)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     s3fs.S3FileSystem.clear_instance_cache()
-    (fragment,) = pickle.loads(sent)  # noqa: S301
+    (fragment,) = pickle.loads(sent)
     with pytest.raises(SourceError, match=r"a\.jpg: access is denied"):
         list(fragment.read(4))
     s3fs.S3FileSystem.clear_instance_cache()
