@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
@@ -191,7 +192,7 @@ class Operator(ABC, Generic[S, P]):
         """Apply the step to every row that is still live."""
         table = _expand(_with_row_columns(table), self.step, self.spec.branches())
         live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])
-        places = pc.indices_nonzero(live).to_pylist()
+        places = np.flatnonzero(live.to_numpy()).tolist()
         rows = table.take(pa.array(places, pa.int64()))
         prepared = self.prepare(rows, step_seeds(rows[columns.SEED], self.step)) if places else []
         outcome = _Outcome(list(self.spec.writes()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -158,7 +159,7 @@ def _as_pictures(array: pa.Array) -> pa.StructArray:
 def _fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
     """The column with the bytes that its paths lead to, where it has none."""
     empty = pc.and_(pc.is_null(pc.struct_field(column, "bytes")), pc.is_valid(pc.struct_field(column, "path")))
-    places = pc.indices_nonzero(empty).to_pylist()
+    places = np.flatnonzero(empty.to_numpy()).tolist()
     if not places:
         return column
     rows = column.to_pylist()
