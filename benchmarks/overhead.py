@@ -1,8 +1,8 @@
 """What the engine costs: rows/s of a job over rows/s of the same operator in a bare loop, in one run.
 
 Both caption the same rows at the same batch size and with as many threads. Neither counts the time in which libraries
-and weights are loaded: the job counts from its first part to its last commit. The bare loop is measured before and
-after the job, since machines are noisy.
+and weights are loaded: the job counts from the first part's first step to the last commit, so the first parts' reading,
+which goes on while weights load, is left out. The bare loop is measured before and after the job: machines are noisy.
 
 ratio        (job rows/s) / (bare rows/s)
 """
