@@ -15,11 +15,11 @@ import pyarrow as pa
 import torch
 
 from operators import Caption, Generate
-from operators.diffusion.family import StableDiffusion
+from operators.diffusion.family import load_family
 from operators.images import decode, encode_all
 from operators.models.builtin.reading import read
 from operators.models.builtin.scenes import HELD_OUT_SERIES, Scene, draw, scene
-from operators.models.loading import ModelFiles
+from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
 
 
@@ -41,14 +41,13 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def vae_psnr(scenes: list[Scene]) -> float:
     """PSNR over all pixels of all pictures."""
-    files = ModelFiles(ModelRef("builtin:stable-diffusion"), ("text_encoder", "unet", "vae"))
-    family = StableDiffusion(files, torch.device("cpu"))
+    family = load_family(diffusion_files(ModelRef("builtin:stable-diffusion")), torch.device("cpu"))
     pictures = draw(scenes)
     errors = []
     with torch.no_grad():
         for first in range(0, len(scenes), 64):
             pixels = torch.from_numpy(pictures[first : first + 64]).permute(0, 3, 1, 2) / 127.5 - 1
-            decoded = family.decode(family.encode_images(pixels, []))
+            decoded = family.decode(family.encode_images(pixels, None))
             errors.append((decoded - (pixels + 1) / 2).square().mean((1, 2, 3)))
     return float(-10 * torch.log10(torch.cat(errors).mean()))
 

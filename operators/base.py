@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     INTEGER = "integer"
+    TENSOR = "a tensor"
 
     def accepts(self, given: pa.DataType) -> bool:
         """Whether a column of Arrow type ``given`` will do."""
@@ -43,6 +44,7 @@ _ACCEPTED = {
     Kind.TEXT: lambda given: pa.types.is_string(given) or pa.types.is_large_string(given),
     Kind.NUMBER: lambda given: pa.types.is_floating(given) or pa.types.is_integer(given),
     Kind.INTEGER: pa.types.is_integer,
+    Kind.TENSOR: columns.is_tensor,
 }
 
 
@@ -62,6 +64,12 @@ class Spec(BaseModel, ABC):
     kind: ClassVar[str]
     """The word that stands for the step in a job file."""
 
+    branches_share_seed: ClassVar[bool] = False
+    """Whether the rows that one row becomes draw the same noise in this step."""
+
+    compiles: ClassVar[bool] = False
+    """Whether the step has networks that ``torch.compile`` can speed up."""
+
     @abstractmethod
     def reads(self) -> dict[str, Kind]:
         """The columns that must be there, and what they must hold."""
@@ -69,6 +77,10 @@ class Spec(BaseModel, ABC):
     @abstractmethod
     def writes(self) -> dict[str, pa.DataType]:
         """The columns that are added, in this order."""
+
+    def describes(self) -> dict[str, dict[str, str]]:
+        """What later steps may want to know of the columns that are added: metadata of their fields, by column."""
+        return {}
 
     def branches(self) -> tuple[str, ...]:
         """Labels of the rows that one row becomes; empty where a row stays one row under its own id."""
@@ -86,13 +98,16 @@ class Spec(BaseModel, ABC):
         """
 
     @abstractmethod
-    def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Operator[Any, Any]:
+    def load(
+        self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
+    ) -> Operator[Any, Any]:
         """Load the weights and return the operator.
 
         Args:
             step: name of the step, part of every row's seed and of the ids of 1 to N rows; the kind unless given.
             batch_rows: rows that go through the networks at once; halved for good when memory runs out.
             device: as in ``torch.device``; the first accelerator, or else the CPU, unless given.
+            compiled: compile the networks, where the step :attr:`compiles`: slow at the first batch of every shape.
 
         Raises:
             ModelError: a model can't be had.
@@ -112,7 +127,8 @@ class Spec(BaseModel, ABC):
         for name in self.writes():
             if name in schema.names or name in columns.RESERVED:
                 raise ColumnError(f"column {name!r} is there already; name another one with `output`", where)
-        added = [pa.field(name, kind) for name, kind in self.writes().items()]
+        about = self.describes()
+        added = [pa.field(name, kind, metadata=about.get(name)) for name, kind in self.writes().items()]
         return pa.schema([*schema, *added], schema.metadata)
 
 
@@ -190,11 +206,13 @@ class Operator(ABC, Generic[S, P]):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Apply the step to every row that is still live."""
-        table = _expand(_with_row_columns(table), self.step, self.spec.branches())
+        table, seeds = _expand(_with_row_columns(table), self.step, self.spec.branches())
+        seeds = seeds if self.spec.branches_share_seed else table[columns.SEED]
         live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])
         places = np.flatnonzero(live.to_numpy()).tolist()
         rows = table.take(pa.array(places, pa.int64()))
-        prepared = self.prepare(rows, step_seeds(rows[columns.SEED], self.step)) if places else []
+        drawn = step_seeds(seeds.take(pa.array(places, pa.int64())), self.step)
+        prepared = self.prepare(rows, drawn) if places else []
         outcome = _Outcome(list(self.spec.writes()))
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for row, item in enumerate(prepared):
@@ -208,9 +226,9 @@ class Operator(ABC, Generic[S, P]):
         return self._joined(table, places, outcome)
 
     def _in_batches(self, members: list[int], prepared: list[Any], outcome: _Outcome) -> None:
-        first = 0
+        first, family = 0, len(self.spec.branches()) or 1
         while first < len(members):
-            batch = members[first : first + self.batch_rows]
+            batch = members[first : first + (self.batch_rows // family * family or self.batch_rows)]
             self._isolated(batch, prepared, outcome)
             first += len(batch)
 
@@ -298,10 +316,13 @@ def _with_row_columns(table: pa.Table) -> pa.Table:
     return table
 
 
-def _expand(table: pa.Table, step: str, labels: tuple[str, ...]) -> pa.Table:
-    """Every live row once per label, with the label in its id and a seed of its own; other rows once, as they are."""
+def _expand(table: pa.Table, step: str, labels: tuple[str, ...]) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Every live row once per label, with the label in its id and a seed of its own; other rows once, as they are.
+
+    Also the seeds of the rows that they came from.
+    """
     if not labels:
-        return table
+        return table, table[columns.SEED]
     live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT]).to_pylist()
     suffixes = [f"/{step}.{label}" for label in labels]
     parents, added = [], []
@@ -309,11 +330,12 @@ def _expand(table: pa.Table, step: str, labels: tuple[str, ...]) -> pa.Table:
         parents += [row] * (len(labels) if alive else 1)
         added += suffixes if alive else [""]
     table = table.take(pa.array(parents, pa.int64()))
+    inherited = table[columns.SEED]
     ids = [f"{row_id}{suffix}" for row_id, suffix in zip(table[columns.ROW_ID].to_pylist(), added, strict=True)]
     seeds = branch_seeds(table[columns.SEED], added)
     for name, column in ((columns.ROW_ID, pa.array(ids, pa.string())), (columns.SEED, seeds)):
         table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table
+    return table, inherited
 
 
 def _typed(chunk: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:

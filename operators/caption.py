@@ -78,7 +78,13 @@ class Caption(Spec):
         """The captioner's files on this machine."""
         return ModelFiles(self.model, allow_pickle=self.allow_pickle)
 
-    def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Captioner:
+    def load(
+        self,
+        step: str | None = None,
+        batch_rows: int = 16,
+        device: str | None = None,
+        compiled: bool = False,  # noqa: ARG002
+    ) -> Captioner:
         """Load the captioner; arguments and errors as in :meth:`Spec.load`."""
         return Captioner(self, step, batch_rows, device)
 

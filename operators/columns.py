@@ -11,6 +11,9 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 TEXT = pa.string()
 
+TENSOR = pa.struct([("data", pa.list_(pa.float16())), ("shape", pa.list_(pa.int32()))])
+"""Latents: values in half precision, row-major, and their shape. Rows may differ in shape, as their pictures do."""
+
 ROW_ID = "row_id"
 """The row's own id: its source row's, and one segment more for every 1 to N step it went through."""
 SOURCE_ID = "source_id"
@@ -55,6 +58,11 @@ _FEATURES = b"huggingface"
 def is_image(kind: pa.DataType) -> bool:
     """Whether a column of this type holds encoded pictures."""
     return bool(kind == IMAGE)
+
+
+def is_tensor(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds tensors."""
+    return bool(kind == TENSOR)
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:

@@ -102,6 +102,18 @@ class ImageTooLargeError(ImageError):
     code = "image_too_large"
 
 
+class ImageTooSmallError(ImageError):
+    """The picture has too few pixels for the model's latents."""
+
+    code = "image_too_small"
+
+
+class MaskError(RowError):
+    """The mask does not fit its picture, or covers nothing."""
+
+    code = "mask_invalid"
+
+
 class ValueMissingError(RowError):
     """A column that the step reads is null in this row."""
 

@@ -12,10 +12,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
 from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
-from operators.diffusion.schedulers import Schedule, build, check_name
-from operators.errors import NotFiniteError, RowError, ValueInvalidError
-from operators.images import MAX_PIXELS, Encoding, decode_all, encode_all
-from operators.models.loading import ModelFiles, pick_device
+from operators.diffusion.schedulers import Sampling, build, check_name
+from operators.diffusion.sizes import WIDEST, check_size
+from operators.errors import RowError, ValueInvalidError
+from operators.images import MAX_PIXELS, Encoding, decode_all
+from operators.models.loading import ModelFiles, Precision, diffusion_files, pick_device
 from operators.models.ref import ModelRef, Origin
 
 if TYPE_CHECKING:
@@ -32,19 +33,18 @@ _OPTION_KINDS = {
     "seed": Kind.INTEGER,
     "strength": Kind.NUMBER,
 }
-_PARTS = ("text_encoder", "unet", "vae")
 _GUIDANCE = 7.5
 _BUILTIN_GUIDANCE = 3.0
 _STRENGTH = 0.8
-_WIDEST = 8192
 
-Side = Annotated[int, Field(ge=8, le=_WIDEST)] | Column | None
+Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
 class Generate(Spec):
     """Make pictures from prompts, or change pictures as prompts say (SDEdit, Meng et al. 2022)."""
 
     kind: ClassVar[str] = "generate"
+    compiles: ClassVar[bool] = True
 
     model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x or 2.x model")
     prompt: str | Column = Field(Column(column="prompt"), description="what to show")
@@ -73,6 +73,9 @@ class Generate(Spec):
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture in `image` with more pixels is rejected")
+    precision: Precision = Field(
+        Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
+    )
     allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
 
     @model_validator(mode="after")
@@ -104,11 +107,13 @@ class Generate(Spec):
 
     def files(self) -> ModelFiles:
         """The model's files on this machine."""
-        return ModelFiles(self.model, _PARTS, self.allow_pickle)
+        return diffusion_files(self.model, self.allow_pickle)
 
-    def load(self, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> Generator:
+    def load(
+        self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
+    ) -> Generator:
         """Load the model; arguments and errors as in :meth:`Spec.load`."""
-        return Generator(self, step, batch_rows, device)
+        return Generator(self, step, batch_rows, device, compiled)
 
 
 @dataclass(frozen=True)
@@ -134,13 +139,18 @@ class Generator(Operator[Generate, Wish]):
     """
 
     def __init__(
-        self, spec: Generate, step: str | None = None, batch_rows: int = 16, device: str | None = None
+        self,
+        spec: Generate,
+        step: str | None = None,
+        batch_rows: int = 16,
+        device: str | None = None,
+        compiled: bool = False,
     ) -> None:
-        from operators.diffusion.family import StableDiffusion
+        from operators.diffusion.family import load_family
 
         super().__init__(spec, step, batch_rows)
         self._files = spec.files()
-        self._family = StableDiffusion(self._files, pick_device(device))
+        self._family = load_family(self._files, pick_device(device), spec.precision, compiled)
         self._scheduler = build(spec.scheduler, self._family.scheduler)
         own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
         self._defaults = {
@@ -180,19 +190,11 @@ class Generator(Operator[Generate, Wish]):
         """Generate a batch of rows of one group."""
         import torch
 
+        from operators.diffusion.rendering import render
+
         with torch.no_grad():
-            latents = self._denoised(batch)
-            finite = latents.isfinite().flatten(1).all(1)
-            pixels = self._family.decode(latents.nan_to_num())
-            finite &= pixels.isfinite().flatten(1).all(1)
-            pictures = (pixels.nan_to_num() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        encoded = encode_all(pictures, self.spec.format, self.spec.quality)
-        errors: dict[int, RowError] = {
-            row: NotFiniteError("the latents became NaN or infinite")
-            for row, good in enumerate(finite.tolist())
-            if not good
-        }
-        return Produced({self.spec.output: encoded}, errors)
+            pictures, errors = render(self._family, self._denoised(batch), self.spec.format, self.spec.quality)
+        return Produced({self.spec.output: pictures}, errors)
 
     def _denoised(self, batch: list[Wish]) -> Tensor:
         import torch
@@ -202,18 +204,16 @@ class Generator(Operator[Generate, Wish]):
 
         family, first = self._family, batch[0]
         generators = row_generators(wish.seed for wish in batch)
-        schedule = Schedule(self._scheduler, first.steps, family.device, first.strength)
+        schedule = Sampling(self._scheduler, first.steps, family.device, first.strength)
         pixels = [wish.pixels for wish in batch if wish.pixels is not None]
         clean = family.encode_images(torch.stack(pixels), generators) if pixels else None
         shape = (family.channels, first.height // family.factor, first.width // family.factor)
-        noise = row_noise(generators, shape, family.device, family.dtype)
-        embeddings = [family.encode_prompts([wish.prompt for wish in batch])]
+        noise = row_noise(generators, shape, family.device)
+        prompts = [family.encode_prompts([wish.prompt for wish in batch])]
         if first.guidance_scale > 1:
-            embeddings.insert(0, family.encode_prompts([wish.negative_prompt for wish in batch]))
+            prompts.insert(0, family.encode_negative_prompts([wish.negative_prompt for wish in batch]))
         guidance_scale = torch.tensor([wish.guidance_scale for wish in batch], device=family.device)
-        return denoise(
-            family.predictor(*embeddings), schedule, schedule.noisy(noise, clean), guidance_scale, generators
-        )
+        return denoise(family.predictor(*prompts), schedule, schedule.noisy(noise, clean), guidance_scale, generators)
 
     def _values(self, name: str, table: pa.Table) -> list[Any]:
         option = getattr(self.spec, name)
@@ -231,31 +231,16 @@ class Generator(Operator[Generate, Wish]):
             given = {name: required(value, name) for name, value in asked.items() if name != "seed"}
             seed = row_seed if self.spec.seed is None else required(asked["seed"], "seed") + branch
             _check_finite(given, "guidance_scale", "strength")
-            self._check_size(given)
+            check_size(given["width"], given["height"], self._family.factor)
         except RowError as error:
             return error
-        pixels = None if picture is None else _fitted(picture, given["width"], given["height"])
-        return Wish(**given, seed=seed, pixels=pixels)
+        from operators.diffusion.rendering import fitted
 
-    def _check_size(self, given: dict[str, Any]) -> None:
-        for side in ("width", "height"):
-            if given[side] % self._family.factor or not 0 < given[side] <= _WIDEST:
-                raise ValueInvalidError(
-                    f"{side} is {given[side]}, but must be a multiple of {self._family.factor} in 1..{_WIDEST}"
-                )
+        pixels = None if picture is None else fitted(picture, given["width"], given["height"])
+        return Wish(**given, seed=seed, pixels=pixels)
 
 
 def _check_finite(given: dict[str, Any], *names: str) -> None:
     for name in names:
         if not math.isfinite(given[name]):
             raise ValueInvalidError(f"{name} is {given[name]}")
-
-
-def _fitted(picture: Any, width: int, height: int) -> torch.Tensor:
-    """The middle of a picture, scaled to fill ``width`` x ``height``: ``(3, height, width)`` in -1..1."""
-    import numpy as np
-    import torch
-    from PIL import Image, ImageOps
-
-    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float() / 255 * 2 - 1

@@ -9,6 +9,7 @@ visible in what should be pure noise. The result is a whole Stable Diffusion fol
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -24,13 +25,13 @@ SNR_CEILING = 5.0
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained denoiser: convolutions at 16 x 16, attention at 8 x 8 and 4 x 4."""
+    """An untrained denoiser, with attention at 16 x 16, 8 x 8 and 4 x 4."""
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(64, 128, 128),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
@@ -66,14 +67,26 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+def begin_with(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Take another denoiser's weights; attention that it lacks begins as the identity."""
+    given = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
+    for name in unet.load_state_dict(given, strict=False).missing_keys:
+        if ".proj_out." in name:
+            nn.init.zeros_(unet.get_parameter(name))
+
+
 def main() -> None:
     """Train on fresh scenes at every step; each save draws 64 pictures and counts the right ones."""
     plan = common.settings(steps=6000, batch=32, learning_rate=8e-4)
     tokens = language.prompt_tokenizer()
     scheduler = build_scheduler()
     vae = AutoencoderTiny.from_pretrained(plan.out / "vae").to(plan.device).requires_grad_(False)
-    unet = build_unet().to(plan.device)
-    text_encoder = build_text_encoder(tokens).to(plan.device)
+    unet, text_encoder = build_unet(), build_text_encoder(tokens)
+    if plan.start is not None:
+        begin_with(unet, plan.start)
+        text_encoder.load_state_dict(CLIPTextModel.from_pretrained(plan.start / "text_encoder").state_dict())
+    unet.to(plan.device, memory_format=torch.channels_last)
+    text_encoder.to(plan.device)
     alphas = scheduler.alphas_cumprod.to(plan.device)
 
     def loss(step: int) -> Tensor:
@@ -90,9 +103,9 @@ def main() -> None:
             timesteps = (spread * len(alphas)).long().to(plan.device)
             noisy = scheduler.add_noise(latents, noise, timesteps)
             text = text_encoder(ids.to(plan.device)).last_hidden_state
-            predicted = unet(noisy, timesteps, text).sample.float()
+            predicted = unet(noisy.to(memory_format=torch.channels_last), timesteps, text).sample.float()
         snr = alphas[timesteps] / (1 - alphas[timesteps])
-        weight = snr.clamp(max=SNR_CEILING) / snr
+        weight = (snr.clamp(max=SNR_CEILING) / snr).sqrt()
         return (weight * (predicted - noise).square().mean((1, 2, 3))).mean()
 
     def save(averaged: dict[str, nn.Module]) -> None:

@@ -1,115 +1,296 @@
-"""Stable Diffusion 1.x and 2.x: what the denoising loop needs of a model, over diffusers' networks."""
+"""Stable Diffusion 1.x, 2.x and XL: what the denoising loop needs of a model, over diffusers' networks."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import diffusers
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from operators.diffusion.noise import row_noise
-from operators.models.loading import ModelFiles, pick_dtype, without_progress_bars
+from operators.diffusion.prompts import Prompts
+from operators.models.loading import ModelFiles, Precision, pick_dtype, without_progress_bars
 
-_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionPix2PixZeroPipeline")
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
-_PROMPTS_KEPT = 256
-_DECODED_AT_ONCE = 4
+_TEXTS_KEPT = 256
+_PIXELS_AT_ONCE = 1 << 20
 
 
 class StableDiffusion:
-    """The networks of one model on one device.
+    """The networks of one model on one device: Stable Diffusion 1.x and 2.x.
 
     Args:
         files: a folder as ``StableDiffusionPipeline.save_pretrained`` writes it.
-        device: where the networks run; in single precision on the CPU, in half precision elsewhere.
+        device: where the networks run.
+        dtype: that the networks compute in; latents are in single precision everywhere else.
 
     Attributes:
         scheduler: the model's own.
         channels: channels of the latents.
+        extra_channels: channels that the network takes beside the latents.
         factor: pixels per latent, in each direction.
         size: width and height in pixels that the model was trained on.
 
     Raises:
-        ModelError: the folder holds another kind of model.
+        ModelError: the folder holds another kind of model, or lacks a part.
     """
 
-    def __init__(self, files: ModelFiles, device: torch.device) -> None:
+    def __init__(self, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> None:
         index = files.json("model_index.json")
-        if index.get("_class_name") not in _PIPELINES:
-            raise files.refuse(f"is a {index.get('_class_name')}; this step takes a {_PIPELINES[0]}")
         vae_class = index["vae"][1]
         if vae_class not in _AUTOENCODERS:
             raise files.refuse(f"has a {vae_class}; this step takes {' or '.join(_AUTOENCODERS)}")
-        self.device, self.dtype = device, pick_dtype(device)
-        self._tokenizer = CLIPTokenizer.from_pretrained(files.folder / "tokenizer")
-        self._text_encoder = self._network(CLIPTextModel, files, "text_encoder", dtype=self.dtype)
-        self._vae = self._network(getattr(diffusers, vae_class), files, "vae", torch_dtype=self.dtype)
-        self.unet = self._network(UNet2DConditionModel, files, "unet", torch_dtype=self.dtype)
+        self.device, self.dtype, self._files = device, dtype, files
+        self._load_text_encoders()
+        self._vae = self._network(getattr(diffusers, vae_class), "vae", torch_dtype=self._vae_dtype)
+        self.unet = self._network(UNet2DConditionModel, "unet", torch_dtype=dtype)
+        for network in (self._vae, self.unet):
+            network.to(memory_format=torch.channels_last)
         self.scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(files.folder / "scheduler")
         self.channels = int(self._vae.config.latent_channels)
-        if self.unet.config.in_channels != self.channels:
-            raise files.refuse(
-                f"takes {self.unet.config.in_channels} channels of latents; this step gives {self.channels}"
-            )
+        self.extra_channels = int(self.unet.config.in_channels) - self.channels
         self.factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self.size = int(self.unet.config.sample_size) * self.factor
-        self._prompts: OrderedDict[str, Tensor] = OrderedDict()
+        self._texts = _Remembered()
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings ``(n, tokens, width)``; each distinct text is encoded once while it is remembered."""
-        new = [text for text in dict.fromkeys(prompts) if text not in self._prompts]
-        if new:
-            tokens = self._tokenizer(new, padding="max_length", truncation=True, return_tensors="pt")
-            masked = getattr(self._text_encoder.config, "use_attention_mask", False)
-            mask = tokens.attention_mask.to(self.device) if masked else None
-            encoded = self._text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
-            self._prompts.update(zip(new, map(torch.clone, encoded.to(self.dtype)), strict=True))
-        embeddings = torch.stack([self._prompts[text] for text in prompts])
-        for text in prompts:
-            self._prompts.move_to_end(text)
-        while len(self._prompts) > _PROMPTS_KEPT:
-            self._prompts.popitem(last=False)
-        return embeddings
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        return self._files.digest
 
-    def encode_images(self, pixels: Tensor, generators: list[torch.Generator]) -> Tensor:
+    def encode_prompts(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of ``n`` texts; each distinct one is encoded once while it is remembered."""
+        return self._texts.of(texts, self._encoded)
+
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of what to keep away from; an empty text stands for no condition at all."""
+        return self.encode_prompts(texts)
+
+    def encode_means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
+        """The mean embedding of each concept's sentences; each distinct concept is encoded once while remembered."""
+        return self._texts.of(concepts, lambda new: Prompts.joined([self._encoded(given).mean() for given in new]))
+
+    def truncated(self, texts: Sequence[Sequence[str]]) -> list[str | None]:
+        """What the text encoder leaves out of each row's texts because it takes no more tokens; None for nothing."""
+        return [" | ".join(filter(None, map(self._left_out, row))) or None for row in texts]
+
+    def encode_images(self, pixels: Tensor, generators: list[torch.Generator] | None) -> Tensor:
         """Latents ``(n, c, h, w)`` of pictures ``(n, 3, H, W)`` in -1..1.
 
-        An autoencoder that gives a distribution is sampled, each row from its own generator.
+        An autoencoder that gives a distribution is sampled, each row from its own generator; without generators its
+        likeliest latents are taken.
         """
-        encoded = self._vae.encode(pixels.to(self.device, self.dtype))
-        if hasattr(encoded, "latent_dist"):
-            spread = encoded.latent_dist
-            noise = row_noise(generators, spread.mean.shape[1:], self.device, self.dtype)
-            latents = spread.mean + spread.std * noise
-        else:
-            latents = encoded.latents
-        scaled: Tensor = latents * self._vae.config.scaling_factor
-        return scaled
+        return self.encode_raw(pixels, generators) * self._vae.config.scaling_factor
+
+    def encode_raw(self, pixels: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+        """The same without the scale that the denoiser expects of latents."""
+        given = pixels.to(self.device, self._vae_dtype, memory_format=torch.channels_last)
+        encoded = [self._vae.encode(part) for part in given.split(_rows_at_once(*given.shape[-2:]))]
+        if not hasattr(encoded[0], "latent_dist"):
+            return torch.cat([part.latents for part in encoded]).float().contiguous()
+        means = torch.cat([part.latent_dist.mean for part in encoded]).float().contiguous()
+        if generators is None:
+            return means
+        deviations = torch.cat([part.latent_dist.std for part in encoded]).float()
+        return means + deviations * row_noise(generators, means.shape[1:], self.device)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures ``(n, 3, H, W)`` in 0..1, in single precision, of latents; few at a time, to bound memory."""
-        parts = (latents / self._vae.config.scaling_factor).split(_DECODED_AT_ONCE)
-        pixels = torch.cat([self._vae.decode(part, return_dict=False)[0] for part in parts])
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+        """Pictures ``(n, 3, H, W)`` in 0..1 of latents; few at a time, to bound memory."""
+        scaled = (latents / self._vae.config.scaling_factor).to(self._vae_dtype, memory_format=torch.channels_last)
+        rows = _rows_at_once(*(side * self.factor for side in scaled.shape[-2:]))
+        pixels = [self._vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
+        return (torch.cat(pixels).float().contiguous() / 2 + 0.5).clamp(0, 1)
 
-    def predictor(self, *embeddings: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network under one or more sets of text embeddings ``(n, tokens, width)``, as the loop calls it."""
-        conditions = torch.cat(embeddings)
+    def predictor(self, *prompts: Prompts, channels: Tensor | None = None) -> Predictor:
+        """The network under one or more sets of conditions, as the loop calls it.
 
-        def predict(latents: Tensor, timestep: Tensor) -> Tensor:
-            repeated = latents.repeat(len(embeddings), 1, 1, 1)
-            predicted = self.unet(repeated, timestep, encoder_hidden_states=conditions, return_dict=False)[0]
-            passes: Tensor = predicted.unflatten(0, (len(embeddings), len(latents)))
-            return passes
+        Args:
+            prompts: one for every pass.
+            channels: ``(passes, n, k, h, w)``, what the network takes beside the latents.
+        """
+        return Predictor(self, prompts, channels)
 
-        return predict
+    def conditions(self, prompts: Prompts, height: int, width: int) -> dict[str, Any]:  # noqa: ARG002
+        """What the network takes of text embeddings, for latents of ``height`` x ``width``."""
+        return {"encoder_hidden_states": prompts.hidden}
 
-    def _network(self, kind: Any, files: ModelFiles, part: str, **options: Any) -> Any:
+    @property
+    def _vae_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    def _load_text_encoders(self) -> None:
+        self._tokenizer = CLIPTokenizer.from_pretrained(self._files.folder / "tokenizer")
+        self._text_encoder = self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)
+
+    def _encoded(self, texts: Sequence[str]) -> Prompts:
+        tokens = self._tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
+        mask = tokens.attention_mask.to(self.device) if masked else None
+        return Prompts(self._text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype))
+
+    def _left_out(self, text: str) -> str:
+        longest = self._tokenizer.model_max_length
+        if len(text) < longest - 2:
+            return ""
+        ids = self._tokenizer(text, truncation=False, verbose=False).input_ids
+        return str(self._tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
+
+    def _network(self, kind: Any, part: str, **options: Any) -> Any:
         with without_progress_bars():
-            network = kind.from_pretrained(files.folder / part, use_safetensors=files.use_safetensors, **options)
+            network = kind.from_pretrained(
+                self._files.folder / part, use_safetensors=self._files.use_safetensors, **options
+            )
         return network.to(self.device).eval().requires_grad_(False)
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Stable Diffusion XL: two text encoders, one of them pooled, and a network that is told the picture's size."""
+
+    @property
+    def _vae_dtype(self) -> torch.dtype:
+        # Activations of XL's autoencoder exceed half precision's range.
+        return torch.float32
+
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
+        """As for the others; for an empty text, zeros, if the model was trained so."""
+        given = self.encode_prompts(texts)
+        if not self._files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
+            return given
+        told = torch.tensor([bool(text) for text in texts], device=self.device)
+        pooled = None if given.pooled is None else given.pooled * told.view(-1, 1)
+        return Prompts(given.hidden * told.view(-1, 1, 1), pooled)
+
+    def conditions(self, prompts: Prompts, height: int, width: int) -> dict[str, Any]:
+        """What the network takes of text embeddings, for latents of ``height`` x ``width``, shown whole."""
+        pixels = (height * self.factor, width * self.factor)
+        sizes = torch.tensor([[*pixels, 0, 0, *pixels]], dtype=self.dtype, device=self.device)
+        added = {"text_embeds": prompts.pooled, "time_ids": sizes.expand(len(prompts.hidden), -1)}
+        return {"encoder_hidden_states": prompts.hidden, "added_cond_kwargs": added}
+
+    def _load_text_encoders(self) -> None:
+        super()._load_text_encoders()
+        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.folder / "tokenizer_2")
+        self._text_encoder_2 = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
+
+    def _encoded(self, texts: Sequence[str]) -> Prompts:
+        hidden, pooled = [], None
+        for tokenizer, encoder in (
+            (self._tokenizer, self._text_encoder),
+            (self._tokenizer_2, self._text_encoder_2),
+        ):
+            tokens = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+            encoded = encoder(tokens.input_ids.to(self.device), output_hidden_states=True)
+            hidden.append(encoded.hidden_states[-2].to(self.dtype))
+            pooled = encoded[0].to(self.dtype)
+        return Prompts(torch.cat(hidden, -1), pooled)
+
+
+class Predictor:
+    """A network under its conditions.
+
+    Attributes:
+        passes: sets of conditions.
+    """
+
+    def __init__(self, family: StableDiffusion, prompts: Sequence[Prompts], channels: Tensor | None) -> None:
+        self.passes = len(prompts)
+        self._family = family
+        self._prompts = Prompts.joined(prompts)
+        self._channels = None if channels is None else channels.flatten(0, 1)
+
+    def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
+        """Predictions ``(passes, n, c, h, w)`` in single precision, of latents of that shape at a timestep."""
+        latents = inputs.flatten(0, 1)
+        given = latents if self._channels is None else torch.cat([latents, self._channels], 1)
+        predicted: Tensor = self._family.unet(
+            given.to(self._family.dtype, memory_format=torch.channels_last),
+            timestep,
+            **self._family.conditions(self._prompts, *inputs.shape[-2:]),
+            return_dict=False,
+        )[0]
+        return predicted.float().contiguous().unflatten(0, inputs.shape[:2])
+
+
+_FAMILIES: dict[str, type[StableDiffusion]] = {
+    "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionInpaintPipeline": StableDiffusion,
+    "StableDiffusionInstructPix2PixPipeline": StableDiffusion,
+    "StableDiffusionPix2PixZeroPipeline": StableDiffusion,
+    "StableDiffusionDiffEditPipeline": StableDiffusion,
+    "CycleDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
+    "StableDiffusionXLImg2ImgPipeline": StableDiffusionXL,
+    "StableDiffusionXLInpaintPipeline": StableDiffusionXL,
+}
+"""What wraps a model, by the pipeline that its folder was saved from."""
+
+_LOADED: WeakValueDictionary[Hashable, StableDiffusion] = WeakValueDictionary()
+
+
+def load_family(
+    files: ModelFiles,
+    device: torch.device,
+    precision: Precision = Precision.AUTO,
+    compiled: bool = False,
+    extra_channels: Sequence[int] = (0,),
+) -> StableDiffusion:
+    """The model in a folder; steps of one process that ask for the same one share it.
+
+    Args:
+        files: of the model.
+        device: where it runs.
+        precision: that its networks compute in.
+        compiled: compile the denoiser with ``torch.compile``.
+        extra_channels: that the step can give the network beside the latents.
+
+    Raises:
+        ModelError: the folder holds another kind of model, or one that takes other channels.
+    """
+    name = files.json("model_index.json").get("_class_name")
+    if name not in _FAMILIES:
+        raise files.refuse(f"is a {name}; this step takes {', '.join(_FAMILIES)}")
+    dtype = pick_dtype(device, precision)
+    key = (files.folder.resolve(), files.use_safetensors, str(device), dtype, compiled)
+    family = _LOADED.get(key)
+    if family is None:
+        family = _LOADED[key] = _FAMILIES[name](files, device, dtype)
+        if compiled:
+            family.unet.compile()
+    if family.extra_channels not in extra_channels:
+        wanted = " or ".join(str(family.channels + extra) for extra in extra_channels)
+        raise files.refuse(
+            f"takes {family.channels + family.extra_channels} channels of latents; this step gives {wanted}"
+        )
+    return family
+
+
+def _rows_at_once(height: int, width: int) -> int:
+    """Pictures that an autoencoder, whose activations are large, is given at once."""
+    return max(1, _PIXELS_AT_ONCE // (height * width))
+
+
+class _Remembered:
+    """Embeddings of what was asked for lately, one row for each."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, Prompts] = OrderedDict()
+
+    def of(self, keys: Sequence[Any], encode: Callable[[list[Any]], Prompts]) -> Prompts:
+        """One row for every key; those not remembered are encoded, each once."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._kept]
+        if new:
+            encoded = encode(new)
+            self._kept.update((key, encoded[at : at + 1]) for at, key in enumerate(new))
+        found = Prompts.joined([self._kept[key] for key in keys])
+        for key in keys:
+            self._kept.move_to_end(key)
+        while len(self._kept) > _TEXTS_KEPT:
+            self._kept.popitem(last=False)
+        return found

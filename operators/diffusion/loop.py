@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from operators.diffusion.schedulers import Schedule
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""From latents ``(n, c, h, w)`` as the network takes them and a timestep to ``(passes, n, c, h, w)``: one prediction
-under each set of conditions. With guidance the first is unconditional and the second conditional."""
+class Predict(Protocol):
+    """The network under one or more sets of conditions."""
+
+    passes: int
+    """Sets of conditions. With guidance there are two: the first is unconditional, the second conditional."""
+
+    def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
+        """From latents ``(passes, n, c, h, w)``, as the network takes them, to as many predictions."""
+
+
+class Schedule(Protocol):
+    """Timesteps, and how latents move from one to the next."""
+
+    timesteps: Tensor
+
+    def scale(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        """What the network is given of the latents at a timestep."""
+
+    def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
+        """What :meth:`step` takes, of what the network predicted."""
+
+    def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """The latents one timestep on; noise that the sampler adds is drawn from each row's own generator."""
 
 
 class Method:
     """What plugs into the loop; each hook leaves things as they are unless overridden."""
 
-    def before(self, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
-        """Move the latents ahead of the prediction, as by a gradient."""
-        return latents
+    def before(self, inputs: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
+        """Move latents ahead of the prediction, as by a gradient.
+
+        Args:
+            inputs: ``(passes, n, c, h, w)``, a copy of the latents for every set of conditions. The first is the one
+                that the step goes on from; the others only change what is predicted.
+            timestep: of the step.
+        """
+        return inputs
 
     def combine(self, predicted: Tensor, passes: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
         """Change the guided prediction ``(n, c, h, w)``, given the passes that it was made of."""
@@ -36,12 +62,11 @@ def guide(passes: Tensor, guidance_scale: Tensor) -> Tensor:
     Args:
         passes: ``(2, n, c, h, w)``, unconditional and conditional predictions; or ``(1, n, c, h, w)``, which stands
             for itself.
-        guidance_scale: ``(n,)``, in single precision.
+        guidance_scale: ``(n,)``.
     """
     if len(passes) == 1:
         return passes[0]
-    scale = guidance_scale.view(-1, 1, 1, 1)
-    return (passes[0] + scale * (passes[1] - passes[0])).to(passes.dtype)
+    return passes[0] + guidance_scale.view(-1, 1, 1, 1) * (passes[1] - passes[0])
 
 
 def denoise(
@@ -52,12 +77,12 @@ def denoise(
     generators: list[torch.Generator],
     methods: Sequence[Method] = (),
 ) -> Tensor:
-    """Take latents along a schedule.
+    """Take latents along a schedule: towards pictures, or back towards noise where the schedule leads there.
 
     Args:
         predict: the network under its conditions.
         schedule: timesteps and the sampler; used up by this call.
-        latents: ``(n, c, h, w)`` at the noise level of the first timestep.
+        latents: ``(n, c, h, w)``, in single precision, at the noise level that the schedule begins at.
         guidance_scale: ``(n,)``; read only where ``predict`` makes two passes.
         generators: one per row, for samplers that add noise.
         methods: what changes the way, in this order.
@@ -66,10 +91,12 @@ def denoise(
         Latents ``(n, c, h, w)`` after the last timestep.
     """
     for timestep in schedule.timesteps:
+        inputs = latents.expand(predict.passes, *latents.shape)
         for method in methods:
-            latents = method.before(latents, timestep)
-        passes = predict(schedule.scale(latents, timestep), timestep)
-        predicted = guide(passes[:2], guidance_scale)
+            inputs = method.before(inputs, timestep)
+        latents = inputs[0]
+        passes = predict(schedule.scale(inputs, timestep), timestep)
+        predicted = schedule.prediction(guide(passes[:2], guidance_scale), latents, timestep)
         for method in methods:
             predicted = method.combine(predicted, passes, latents, timestep)
         latents = schedule.step(predicted, timestep, latents, generators)

@@ -13,9 +13,6 @@ def row_generators(seeds: Iterable[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def row_noise(
-    generators: list[torch.Generator], shape: Sequence[int], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Standard normal noise ``(n, *shape)``; drawn in single precision, so that every device and dtype has the same."""
-    noise = [torch.randn(tuple(shape), generator=generator) for generator in generators]
-    return torch.stack(noise).to(device, dtype)
+def row_noise(generators: list[torch.Generator], shape: Sequence[int], device: torch.device) -> Tensor:
+    """Standard normal noise ``(n, *shape)`` in single precision, the same on every device."""
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]).to(device)

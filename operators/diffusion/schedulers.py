@@ -100,8 +100,8 @@ def build(name: str | None, own: Any) -> Any:
         ) from None
 
 
-class Schedule:
-    """A scheduler set up for one batch: the timesteps, and the state that multistep solvers keep between them.
+class Sampling:
+    """A scheduler set up for one batch, as the denoising loop takes it: the timesteps, and the state that multistep solvers keep between them.
 
     Args:
         scheduler: a diffusers scheduler; a copy of it is used.
@@ -147,6 +147,10 @@ class Schedule:
         """What the network is given of the latents at a timestep."""
         scaled: Tensor = self._scheduler.scale_model_input(latents, timestep)
         return scaled
+
+    def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
+        """The prediction as it is: the scheduler knows what its model predicts."""
+        return predicted
 
     def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
         """The latents one timestep on; noise that the sampler adds is drawn from each row's own generator."""

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ class ModelFiles:
         parts: subfolders whose weights will be loaded, ``"."`` for the folder itself; nothing else is downloaded.
         allow_pickle: take weights that are pickles where there is no safetensors; reading one can run any code.
         cache: where models from an fsspec URI are kept.
+        optional: subfolders whose weights will be loaded where they are there.
 
     Attributes:
         folder: where the model is.
@@ -44,12 +46,18 @@ class ModelFiles:
     """
 
     def __init__(
-        self, ref: ModelRef, parts: Sequence[str] = (".",), allow_pickle: bool = False, cache: Path | None = None
+        self,
+        ref: ModelRef,
+        parts: Sequence[str] = (".",),
+        allow_pickle: bool = False,
+        cache: Path | None = None,
+        optional: Sequence[str] = (),
     ) -> None:
         self.ref = ref
-        self.folder = _located(ref, parts, allow_pickle, cache)
+        self.folder = _located(ref, [*parts, *optional], allow_pickle, cache)
         self.use_safetensors = None if allow_pickle else True
-        self.weights = [file for part in parts for file in self._weights(part, allow_pickle)]
+        there = [part for part in optional if (self.folder / part).is_dir()]
+        self.weights = [file for part in (*parts, *there) for file in self._weights(part, allow_pickle)]
 
     @cached_property
     def digest(self) -> str:
@@ -104,11 +112,28 @@ def pick_device(name: str | None = None) -> torch.device:
     return found or torch.device("cpu")
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Half precision on an accelerator, single on the CPU."""
+def diffusion_files(ref: ModelRef, allow_pickle: bool = False) -> ModelFiles:
+    """A Stable Diffusion model's files on this machine; errors as for :class:`ModelFiles`."""
+    return ModelFiles(ref, ("text_encoder", "unet", "vae"), allow_pickle, optional=("text_encoder_2",))
+
+
+class Precision(StrEnum):
+    """What networks compute in."""
+
+    AUTO = "auto"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+def pick_dtype(device: torch.device, precision: Precision = Precision.AUTO) -> torch.dtype:
+    """The precision asked for; ``auto`` is half precision on an accelerator, single on the CPU."""
     import torch
 
-    return torch.float32 if device.type == "cpu" else torch.float16
+    if precision is Precision.AUTO:
+        precision = Precision.FLOAT32 if device.type == "cpu" else Precision.FLOAT16
+    chosen: torch.dtype = getattr(torch, precision.value)
+    return chosen
 
 
 @contextmanager

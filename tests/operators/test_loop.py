@@ -1,5 +1,7 @@
 """The schedulers' table and the loop's parts."""
 
+from collections.abc import Callable
+
 import diffusers
 import pytest
 import torch
@@ -7,8 +9,20 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
 from operators.diffusion.loop import Method, denoise, guide
 from operators.diffusion.noise import row_generators, row_noise
-from operators.diffusion.schedulers import LEFT_OUT, SCHEDULERS, Schedule, build, check_name
+from operators.diffusion.schedulers import LEFT_OUT, SCHEDULERS, Sampling, build, check_name
 from operators.errors import ValueInvalidError
+
+
+class OnePass:
+    """A network under one set of conditions."""
+
+    passes = 1
+
+    def __init__(self, predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        self.predict = predict
+
+    def __call__(self, inputs: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return self.predict(inputs, timestep)
 
 
 def test_the_table_is_what_diffusers_has() -> None:
@@ -23,7 +37,7 @@ def test_every_scheduler_goes_from_noise_to_the_same_picture(name: str) -> None:
     """Under a network that always knows the clean latents, every sampler must end near them."""
     own = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     scheduler = build(name, own)
-    schedule = Schedule(scheduler, 20)
+    schedule = Sampling(scheduler, 20)
     clean = torch.linspace(-1, 1, 64).reshape(1, 4, 4, 4)
     log_sigmas = ((1 - own.alphas_cumprod) / own.alphas_cumprod).log() / 2
 
@@ -32,11 +46,11 @@ def test_every_scheduler_goes_from_noise_to_the_same_picture(name: str) -> None:
         above = min(below + 1, len(log_sigmas) - 1)
         sigma = torch.lerp(log_sigmas[below], log_sigmas[above], float(timestep) - below).exp()
         level = 1 / (1 + sigma**2)
-        return ((latents - level.sqrt() * clean) / (1 - level).sqrt())[None]
+        return (latents - level.sqrt() * clean) / (1 - level).sqrt()
 
     generators = row_generators([0])
-    noise = row_noise(generators, (4, 4, 4), torch.device("cpu"), torch.float32)
-    reached = denoise(predict, schedule, schedule.noisy(noise), torch.ones(1), generators)
+    noise = row_noise(generators, (4, 4, 4), torch.device("cpu"))
+    reached = denoise(OnePass(predict), schedule, schedule.noisy(noise), torch.ones(1), generators)
     assert (reached - clean).abs().max() < 0.15
 
 
@@ -53,7 +67,7 @@ def test_unknown_schedulers_are_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(("steps", "strength"), [(0, 1.0), (-1, 1.0), (1001, 1.0), (10, 0.0), (10, 0.05), (10, 1.5)])
 def test_a_schedule_without_steps_is_refused(steps: int, strength: float) -> None:
     with pytest.raises(ValueInvalidError):
-        Schedule(diffusers.DDIMScheduler(), steps, strength=strength)
+        Sampling(diffusers.DDIMScheduler(), steps, strength=strength)
 
 
 def test_guidance_is_per_row_and_one_pass_stands_for_itself() -> None:
@@ -68,8 +82,8 @@ def test_guidance_is_per_row_and_one_pass_stands_for_itself() -> None:
 
 def test_a_row_has_its_noise_whoever_is_beside_it() -> None:
     cpu = torch.device("cpu")
-    together = row_noise(row_generators([5, 6, 7]), (4, 8, 8), cpu, torch.float32)
-    alone = row_noise(row_generators([6]), (4, 8, 8), cpu, torch.float32)
+    together = row_noise(row_generators([5, 6, 7]), (4, 8, 8), cpu)
+    alone = row_noise(row_generators([6]), (4, 8, 8), cpu)
     assert torch.equal(together[1], alone[0])
     assert torch.equal(alone, torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(6)))
 
@@ -96,8 +110,8 @@ def test_hooks_are_called_in_order_at_every_timestep() -> None:
             calls.append(f"after {self.name} {int(timestep)}")
             return latents
 
-    schedule = Schedule(diffusers.DDIMScheduler(), 2)
+    schedule = Sampling(diffusers.DDIMScheduler(), 2)
     latents = torch.zeros(1, 4, 2, 2)
-    denoise(lambda x, _: x[None], schedule, latents, torch.ones(1), [], [Noted("a"), Noted("b")])
+    denoise(OnePass(lambda x, _: x), schedule, latents, torch.ones(1), [], [Noted("a"), Noted("b")])
     one = [f"{hook} {name}" for hook in ("before", "combine", "after") for name in "ab"]
     assert calls == [f"{call} {t}" for t in (500, 0) for call in one]

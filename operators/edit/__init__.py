@@ -1,0 +1,1 @@
+"""``edit``: change what pictures show, by one of several methods."""

@@ -1,0 +1,371 @@
+"""What the methods of ``edit`` have in common: their options, a row's way into a batch, and the pictures out of it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+
+import pyarrow as pa
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from operators import columns
+from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
+from operators.diffusion.schedulers import build, check_name
+from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
+from operators.edit.concepts import Concept, labels, word_of
+from operators.edit.words import replaced
+from operators.errors import MaskError, RowError, ValueInvalidError
+from operators.images import MAX_PIXELS, Encoding, decode_all
+from operators.models.loading import ModelFiles, Precision, diffusion_files, pick_device
+from operators.models.ref import ModelRef, Origin
+from operators.tensors import unpack
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_GUIDANCE = 7.5
+_BUILTIN_GUIDANCE = 3.0
+
+Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
+
+
+class Edit(Spec, ABC):
+    """Change what pictures show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    kind: ClassVar[str] = "edit"
+    compiles: ClassVar[bool] = True
+    branches_share_seed: ClassVar[bool] = True
+    per_row: ClassVar[dict[str, Kind]] = {}
+    """Options of the method's own that a column may hold, and what it must hold."""
+    samplers: ClassVar[tuple[str, ...] | None] = None
+    """Schedulers that the method is right with; None for all."""
+    extra_channels: ClassVar[tuple[int, ...]] = (0,)
+    """Channels that the method can give the network beside the latents."""
+    needs_target: ClassVar[bool] = True
+    """Whether a row is rejected whose prompt does not mention the word to change."""
+
+    method: str = Field(description="how to edit")
+    model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion model")
+    image: Annotated[str, Field(min_length=1)] = Field("image", description="column of pictures")
+    prompt: str | Column = Field(Column(column="caption"), description="what the picture shows")
+    from_: Concept | Column | None = Field(None, alias="from", description="what to change, a word of the prompt")
+    to: Concept | Column | Annotated[tuple[Concept, ...], Field(min_length=1)] | None = Field(
+        None, description="what it becomes; with a list, a row becomes one row for each"
+    )
+    target_prompt: str | Column | None = Field(None, description="what to show, instead of `from` and `to`")
+    negative_prompt: str | Column = Field("", description="what to keep away from; has no effect without guidance")
+    guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Column | None = Field(
+        None, description="how closely to follow the text, 1 or less for no guidance; 3 built-in, 7.5 otherwise"
+    )
+    steps: Annotated[int, Field(ge=1)] | Column = Field(50, description="denoising steps of the whole way")
+    width: Side = Field(None, description="pixels, pictures are scaled and cropped to it; the model's own unless given")
+    height: Side = Field(None, description="pixels, as for the width")
+    seed: int | Column | None = Field(None, description="as in torch.Generator().manual_seed; the row's unless given")
+    scheduler: Annotated[str, AfterValidator(check_name)] | None = Field(
+        None, description="sampler, by short name as in `euler` or by diffusers' class; the method's own unless given"
+    )
+    output: Annotated[str, Field(min_length=1)] = Field(
+        "edited_image", description="column to add, with OUTPUT_prompt and OUTPUT_truncated beside it"
+    )
+    format: Encoding = Field(Encoding.PNG, description="of the pictures")
+    quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture with more pixels is rejected")
+    precision: Precision = Field(
+        Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
+    )
+    allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.target_prompt is None and (self.from_ is None or self.to is None):
+            raise ValueError("say what to change with `from` and `to`, or give a `target_prompt`")
+        if self.target_prompt is not None and (self.from_ is not None or self.to is not None):
+            raise ValueError("`target_prompt` stands in place of `from` and `to`: give one or the other")
+        if self.scheduler is not None and self.samplers is not None and self.scheduler not in self.samplers:
+            raise ValueError(
+                f"{self.method} is wrong with scheduler {self.scheduler!r}; it takes {' or '.join(self.samplers)}"
+            )
+        labels(self.targets if isinstance(self.to, tuple) else ())
+        return self
+
+    @property
+    def targets(self) -> tuple[Concept | Column | None, ...]:
+        """What a row becomes, one for each row that it becomes."""
+        return self.to if isinstance(self.to, tuple) else (self.to,)
+
+    @property
+    def picture_column(self) -> str | None:
+        """Where pictures are read from, if they are."""
+        return self.image
+
+    @property
+    def latents_column(self) -> str | None:
+        """Where inverted latents are read from, if they are."""
+        return None
+
+    @property
+    def mask_column(self) -> str | None:
+        """Where masks are read from, if they are."""
+        return None
+
+    def target(self, prompt: str, word: str, to: str) -> str | None:
+        """What to tell the network for a change of one word; None where the prompt does not mention it."""
+        return replaced(prompt, word, to)
+
+    def reads(self) -> dict[str, Kind]:
+        """Pictures, masks and latents as the method takes them, and the columns that options name."""
+        kinds = {self.picture_column: Kind.IMAGE, self.mask_column: Kind.IMAGE, self.latents_column: Kind.TENSOR}
+        taken = {name: kind for name, kind in kinds.items() if name is not None}
+        return {**taken, **column_options(self, _PER_ROW | self.per_row)}
+
+    def writes(self) -> dict[str, pa.DataType]:
+        """The edited pictures, the prompt that each was made with, and what of the texts the model did not take in."""
+        return {
+            self.output: columns.IMAGE,
+            f"{self.output}_prompt": columns.TEXT,
+            f"{self.output}_truncated": columns.TEXT,
+        }
+
+    def branches(self) -> tuple[str, ...]:
+        """The words of ``to``, where it is a list."""
+        return labels(self.to) if isinstance(self.to, tuple) else ()
+
+    def models(self) -> tuple[ModelRef, ...]:
+        """The diffusion model."""
+        return (self.model,)
+
+    def stage(self) -> None:
+        """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
+        self.files()
+
+    def files(self) -> ModelFiles:
+        """The model's files on this machine."""
+        return diffusion_files(self.model, self.allow_pickle)
+
+
+_PER_ROW = {
+    "prompt": Kind.TEXT,
+    "from_": Kind.TEXT,
+    "to": Kind.TEXT,
+    "target_prompt": Kind.TEXT,
+    "negative_prompt": Kind.TEXT,
+    "guidance_scale": Kind.NUMBER,
+    "steps": Kind.INTEGER,
+    "width": Kind.INTEGER,
+    "height": Kind.INTEGER,
+    "seed": Kind.INTEGER,
+}
+
+
+@dataclass(frozen=True)
+class EditRow:
+    """What one row asks for.
+
+    Attributes:
+        source: rows that one row became have this in common, and with it picture, latents, mask, prompt and seed.
+        prompt: what the picture shows.
+        target: what it shall show; None where only the concepts tell.
+        change: the concepts to go from and to; None where only the target tells.
+        pixels: ``(3, height, width)`` in -1..1.
+        latents: ``(c, h, w)``, or ``(steps + 1, c, h, w)`` for a whole trajectory, from the picture to noise.
+        mask: ``(1, height, width)``, 1 where the picture may change, 0 elsewhere.
+        options: the method's own, by name.
+    """
+
+    source: int
+    prompt: str
+    target: str | None
+    change: tuple[Concept, Concept] | None
+    negative_prompt: str
+    guidance_scale: float
+    steps: int
+    width: int
+    height: int
+    seed: int
+    pixels: Tensor | None
+    latents: NDArray[np.float16] | None
+    mask: Tensor | None
+    options: dict[str, Any]
+
+
+@dataclass
+class Edited:
+    """A batch after its edit: latents ``(n, c, h, w)``, values of further columns, and the rows that failed."""
+
+    latents: Tensor
+    columns: dict[str, Sequence[Any] | pa.Array] = field(default_factory=dict)
+    errors: dict[int, RowError] = field(default_factory=dict)
+
+
+E = TypeVar("E", bound=Edit)
+
+
+class Editor(Operator[E, EditRow], ABC):
+    """A loaded method.
+
+    Raises:
+        ModelError: the model can't be had, or is none that the method can use; the scheduler needs what isn't there.
+    """
+
+    default_scheduler: ClassVar[str | None] = None
+    """The scheduler that is used unless one is given; None for the model's own."""
+
+    def __init__(
+        self, spec: E, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
+    ) -> None:
+        from operators.diffusion.family import load_family
+
+        super().__init__(spec, step, batch_rows)
+        self._family = load_family(
+            spec.files(), pick_device(device), spec.precision, compiled, extra_channels=spec.extra_channels
+        )
+        self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
+        own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
+        self._defaults: dict[str, Any] = {"guidance_scale": own_guidance}
+
+    @abstractmethod
+    def edited(self, batch: list[EditRow]) -> Edited:
+        """Edit a batch of rows of one group, on the device and without gradients."""
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the model's weights."""
+        return {str(self.spec.model): self._family.digest}
+
+    def prepare(self, table: pa.Table, seeds: list[int]) -> list[EditRow | RowError]:
+        """Check what every row asks for, and bring its picture, mask and latents to the size it asks for."""
+        names = [*_PER_ROW, *self.spec.per_row]
+        branches = len(self.spec.targets)
+        options = {name: self._values(name, table) for name in names if name != "to"}
+        options["to"] = [
+            value
+            for first in range(0, table.num_rows, branches)
+            for value in self._targets(table.slice(first, branches))
+        ]
+        asked = [dict(zip(options, row, strict=True)) for row in zip(*options.values(), strict=True)]
+        latents = [None] * table.num_rows
+        if self.spec.latents_column is not None:
+            latents = [required_latents for required_latents in unpack(table[self.spec.latents_column])]
+        prepared: list[EditRow | RowError] = []
+        for first in range(0, table.num_rows, self.batch_rows):
+            part = table.slice(first, self.batch_rows)
+            pictures, masks = (self._decoded(part, name) for name in (self.spec.picture_column, self.spec.mask_column))
+            for picture, mask in zip(pictures, masks, strict=True):
+                row = len(prepared)
+                prepared.append(self._row(row // branches, asked[row], picture, mask, latents[row], seeds[row]))
+        return prepared
+
+    def group(self, prepared: EditRow) -> Hashable:
+        """Rows that take the same steps at the same size with the same number of passes."""
+        return (prepared.steps, prepared.width, prepared.height, prepared.guidance_scale > 1)
+
+    def run(self, batch: list[EditRow]) -> Produced:
+        """Edit a batch of rows of one group."""
+        import torch
+
+        from operators.diffusion.rendering import render
+
+        with torch.no_grad():
+            edited = self.edited(batch)
+            pictures, errors = render(self._family, edited.latents, self.spec.format, self.spec.quality)
+        texts = [[row.prompt, row.negative_prompt, *([row.target] if row.target else [])] for row in batch]
+        written = {
+            self.spec.output: pictures,
+            f"{self.spec.output}_prompt": [row.target for row in batch],
+            f"{self.spec.output}_truncated": self._family.truncated(texts),
+        }
+        return Produced({**written, **edited.columns}, {**errors, **edited.errors})
+
+    def _decoded(self, table: pa.Table, name: str | None) -> list[Any]:
+        if name is None:
+            return [None] * table.num_rows
+        return list(decode_all(table[name].combine_chunks(), max_pixels=self.spec.max_pixels))
+
+    def _values(self, name: str, table: pa.Table) -> list[Any]:
+        option = getattr(self.spec, name)
+        return values(self._defaults.get(name) if option is None else option, table)
+
+    def _targets(self, rows: pa.Table) -> list[Any]:
+        if isinstance(self.spec.to, tuple):
+            return list(self.spec.to)
+        return values(self.spec.to, rows)
+
+    def _row(
+        self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int
+    ) -> EditRow | RowError:
+        for found in (picture, mask):
+            if isinstance(found, RowError):
+                return found
+        try:
+            return self._checked(source, asked, picture, mask, latents, seed)
+        except RowError as error:
+            return error
+
+    def _checked(self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int) -> EditRow:
+        from operators.diffusion.rendering import fitted, fitted_mask
+
+        factor = self._family.factor
+        given = {
+            name: required(value, name.rstrip("_"))
+            for name, value in asked.items()
+            if getattr(self.spec, name) is not None or name in self._defaults
+        }
+        for name, value in given.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueInvalidError(f"{name} is {value}")
+        height, width = given.get("height", self._family.size), given.get("width", self._family.size)
+        if self.spec.latents_column is not None:
+            latents = required(latents, self.spec.latents_column)
+            height, width = self._fitting(latents, given)
+        check_size(width, height, factor, LEAST_LATENTS)
+        if picture is not None:
+            check_picture(*picture.size, factor)
+        if mask is not None and picture is not None and mask.size != picture.size:
+            raise MaskError(
+                f"the mask has {mask.width} x {mask.height} pixels, but its picture {picture.width} x {picture.height}"
+            )
+        target, change = self._told(given)
+        return EditRow(
+            source=source,
+            prompt=given["prompt"],
+            target=target,
+            change=change,
+            negative_prompt=given["negative_prompt"],
+            guidance_scale=given["guidance_scale"],
+            steps=given["steps"],
+            width=width,
+            height=height,
+            seed=given.get("seed", seed),
+            pixels=None if picture is None else fitted(picture, width, height),
+            latents=latents,
+            mask=None if mask is None else fitted_mask(mask, width, height),
+            options={name: given.get(name) for name in self.spec.per_row},
+        )
+
+    def _told(self, given: dict[str, Any]) -> tuple[str | None, tuple[Concept, Concept] | None]:
+        if "target_prompt" in given:
+            return given["target_prompt"], None
+        change = given["from_"], given["to"]
+        words = word_of(change[0]), word_of(change[1])
+        target = self.spec.target(given["prompt"], *words)
+        if target is None and self.spec.needs_target:
+            raise ValueInvalidError(f"the prompt {given['prompt']!r} does not mention {words[0]!r}, the word to change")
+        return target, change
+
+    def _fitting(self, latents: NDArray[np.float16], given: dict[str, Any]) -> tuple[int, int]:
+        channels, factor = self._family.channels, self._family.factor
+        if latents.ndim not in (3, 4) or latents.shape[-3] != channels:
+            raise ValueInvalidError(
+                f"the latents are {latents.shape}, but this model's are ({channels}, height, width)"
+            )
+        height, width = (side * factor for side in latents.shape[-2:])
+        if given.get("height", height) != height or given.get("width", width) != width:
+            raise ValueInvalidError(f"the latents are those of {width} x {height} pixels; another size was asked for")
+        return height, width
