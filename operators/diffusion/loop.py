@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -60,13 +60,26 @@ def guide(passes: Tensor, guidance_scale: Tensor) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022, eq. 6 in the form ``u + s (c - u)``).
 
     Args:
-        passes: ``(2, n, c, h, w)``, unconditional and conditional predictions; or ``(1, n, c, h, w)``, which stands
-            for itself.
+        passes: ``(2 or more, n, c, h, w)``, of which the first is unconditional and the second conditional; or
+            ``(1, n, c, h, w)``, which stands for itself.
         guidance_scale: ``(n,)``.
     """
     if len(passes) == 1:
         return passes[0]
     return passes[0] + guidance_scale.view(-1, 1, 1, 1) * (passes[1] - passes[0])
+
+
+def guide_by_picture(passes: Tensor, guidance_scale: Tensor, image_guidance_scale: Tensor) -> Tensor:
+    """Guidance by a picture and a text (InstructPix2Pix, Brooks et al. 2023, eq. 3).
+
+    Args:
+        passes: ``(3, n, c, h, w)``, predictions under nothing, the picture, and the picture and the text.
+        guidance_scale: ``(n,)``, of the text.
+        image_guidance_scale: ``(n,)``, of the picture.
+    """
+    nothing, picture, both = passes
+    by_picture = image_guidance_scale.view(-1, 1, 1, 1) * (picture - nothing)
+    return nothing + by_picture + guidance_scale.view(-1, 1, 1, 1) * (both - picture)
 
 
 def denoise(
@@ -76,6 +89,7 @@ def denoise(
     guidance_scale: Tensor,
     generators: list[torch.Generator],
     methods: Sequence[Method] = (),
+    guidance: Callable[[Tensor, Tensor], Tensor] = guide,
 ) -> Tensor:
     """Take latents along a schedule: towards pictures, or back towards noise where the schedule leads there.
 
@@ -83,9 +97,10 @@ def denoise(
         predict: the network under its conditions.
         schedule: timesteps and the sampler; used up by this call.
         latents: ``(n, c, h, w)``, in single precision, at the noise level that the schedule begins at.
-        guidance_scale: ``(n,)``; read only where ``predict`` makes two passes.
+        guidance_scale: ``(n,)``; read only where ``predict`` makes more passes than one.
         generators: one per row, for samplers that add noise.
         methods: what changes the way, in this order.
+        guidance: makes one prediction ``(n, c, h, w)`` of all passes and ``guidance_scale``.
 
     Returns:
         Latents ``(n, c, h, w)`` after the last timestep.
@@ -96,7 +111,7 @@ def denoise(
             inputs = method.before(inputs, timestep)
         latents = inputs[0]
         passes = predict(schedule.scale(inputs, timestep), timestep)
-        predicted = schedule.prediction(guide(passes[:2], guidance_scale), latents, timestep)
+        predicted = schedule.prediction(guidance(passes, guidance_scale), latents, timestep)
         for method in methods:
             predicted = method.combine(predicted, passes, latents, timestep)
         latents = schedule.step(predicted, timestep, latents, generators)

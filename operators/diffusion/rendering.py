@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -26,12 +28,20 @@ def fitted_mask(mask: Image.Image, width: int, height: int) -> Tensor:
 
 
 def render(
-    family: StableDiffusion, latents: Tensor, encoding: Encoding, quality: int
+    family: StableDiffusion,
+    latents: Tensor,
+    encoding: Encoding,
+    quality: int,
+    finished: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[pa.StructArray, dict[int, RowError]]:
-    """Pictures of latents ``(n, c, h, w)``, encoded; and the rows whose latents or pixels are not finite."""
+    """Pictures of latents ``(n, c, h, w)``, encoded; and the rows whose latents or pixels are not finite.
+
+    ``finished`` changes the pictures ``(n, 3, H, W)`` in 0..1 before they are encoded.
+    """
     finite = latents.isfinite().flatten(1).all(1)
     pixels = family.decode(latents.nan_to_num())
     finite &= pixels.isfinite().flatten(1).all(1)
+    pixels = pixels if finished is None else finished(pixels)
     pictures = (pixels.nan_to_num() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     errors: dict[int, RowError] = {
         row: NotFiniteError("the latents became NaN or infinite")

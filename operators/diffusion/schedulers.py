@@ -100,6 +100,18 @@ def build(name: str | None, own: Any) -> Any:
         ) from None
 
 
+def steps_taken(steps: int, strength: float) -> int:
+    """How many of the steps are taken, the last ones, to redo a share of them (SDEdit, Meng et al. 2022).
+
+    Raises:
+        ValueInvalidError: ``strength`` leaves none, or is above 1.
+    """
+    taken = int(steps * strength)
+    if not 1 <= taken <= steps:
+        raise ValueInvalidError(f"strength is {strength}, but must be above 0, up to 1, and redo one of {steps} steps")
+    return taken
+
+
 class Sampling:
     """A scheduler set up for one batch, as the denoising loop takes it: the timesteps, and the state that multistep solvers keep between them.
 
@@ -120,16 +132,13 @@ class Sampling:
         trained = scheduler.config.num_train_timesteps
         if not 1 <= steps <= trained:
             raise ValueInvalidError(f"steps is {steps}, but must be in 1..{trained}")
-        if not 1 <= int(steps * strength) <= steps:
-            raise ValueInvalidError(
-                f"strength is {strength}, but must be above 0, up to 1, and redo one of {steps} steps"
-            )
+        taken = steps_taken(steps, strength)
         self._scheduler = copy.deepcopy(scheduler)
         try:
             self._scheduler.set_timesteps(steps, device=device)
         except ValueError as error:
             raise ValueInvalidError(f"steps is {steps}: {error}") from None
-        skipped = (steps - int(steps * strength)) * self._scheduler.order
+        skipped = (steps - taken) * self._scheduler.order
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(skipped)
         self.timesteps: Tensor = self._scheduler.timesteps[skipped:]
@@ -140,7 +149,11 @@ class Sampling:
         if clean is None:
             scaled: Tensor = noise * self._scheduler.init_noise_sigma
             return scaled
-        added: Tensor = self._scheduler.add_noise(clean, noise, self.timesteps[:1].repeat(len(clean)))
+        return self.noised(clean, noise, self.timesteps[0])
+
+    def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Noise on top of clean latents, as the first timestep has it, or the one that the last step led to."""
+        added: Tensor = self._scheduler.add_noise(clean, noise, timestep.repeat(len(clean)))
         return added
 
     def scale(self, latents: Tensor, timestep: Tensor) -> Tensor:
