@@ -1,7 +1,8 @@
-"""Actor pools: each actor loads a step's weights once and then takes one table after another."""
+"""Actor pools: each actor loads its steps' weights once and then takes one table after another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,28 +10,31 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from cluster.connect import capacity
 from cluster.resources import IO_CPUS, Placement, Resources, place
-from operators.base import Spec, compute_with
+from operators.base import Operator, Spec, compute_with
 
 
 class _RowActor:
     """A step for rows of anyone's own dataset."""
 
     def __init__(self, spec: Spec, placement: Placement) -> None:
-        self.operator = load(spec, placement)
+        (self.operator,) = load([spec], placement)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         return self.operator(table)
 
 
-def load(spec: Spec, placement: Placement) -> Any:
-    """Load a step in this process, with the threads that it was given."""
-    if spec.models():
+def load(specs: Sequence[Spec], placement: Placement) -> list[Operator[Any, Any]]:
+    """Load the steps of one actor in this process, in their order, with the threads that it was given."""
+    if any(spec.models() for spec in specs):
         compute_with(placement.threads)
-    return spec.load(step=placement.step, batch_rows=placement.batch_rows)
+    return [
+        spec.load(step=running.step, batch_rows=running.batch_rows, compiled=running.compiled)
+        for spec, running in zip(specs, placement.steps, strict=True)
+    ]
 
 
 def options(placement: Placement) -> dict[str, Any]:
-    """The options of ``map_batches`` that place a step."""
+    """The options of ``map_batches`` that place a pool of actors."""
     return {
         "compute": ActorPoolStrategy(
             min_size=placement.actors.min, max_size=placement.actors.max, initial_size=placement.actors.min
@@ -70,6 +74,6 @@ def map_rows(dataset: Dataset, spec: Spec, resources: Resources | None = None, r
         ResourceError: the cluster can't hold the step.
     """
     heavy = {spec.kind} if spec.models() else set()
-    placement = place({spec.kind: resources or Resources()}, heavy, capacity())[0]
+    (placement,) = place([{spec.kind: resources or Resources()}], heavy, capacity())
     arguments = (spec, placement)
     return dataset.map_batches(_RowActor, fn_constructor_args=arguments, batch_size=rows, **options(placement))

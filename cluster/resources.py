@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,8 @@ from operators.errors import ResourceError
 
 IO_CPUS = 0.25
 """CPUs that one reading or writing actor reserves."""
+
+_Number = TypeVar("_Number", int, float)
 
 
 class Actors(BaseModel):
@@ -39,6 +41,12 @@ class Resources(BaseModel):
     threads: Annotated[int | None, Field(ge=1, description="threads that one actor computes with")] = None
     actors: Annotated[int | Actors, Field(description="number of actors, or {min, max}")] = 1
     batch_rows: Annotated[int, Field(ge=1, description="rows that go through the networks at once")] = 16
+    compile: Annotated[
+        bool,
+        Field(
+            description="compile the networks with torch.compile: slow at the first batch of every shape, faster after"
+        ),
+    ] = False
 
     @model_validator(mode="after")
     def _some(self) -> Resources:
@@ -61,51 +69,81 @@ class Capacity:
     largest_node: float
 
 
-class Placement(BaseModel):
-    """What one actor of a step gets, with every default filled in."""
+class Running(BaseModel):
+    """How one step runs in its actor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: str
+    batch_rows: int
+    compiled: bool
+
+
+class Placement(BaseModel):
+    """What one actor gets, with every default filled in, and the steps that it takes, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[Running, ...]
     gpus: float
     cpus: float
     threads: int
     actors: Actors
-    batch_rows: int
+
+    @property
+    def name(self) -> str:
+        """The steps' names."""
+        return " + ".join(running.step for running in self.steps)
 
 
-def place(wanted: Mapping[str, Resources], heavy: set[str], capacity: Capacity) -> list[Placement]:
-    """Give every step its share of what is there.
+def place(stages: Sequence[Mapping[str, Resources]], heavy: set[str], capacity: Capacity) -> list[Placement]:
+    """Give every stage its share of what is there.
 
-    A step with models (``heavy``) has a whole GPU where there is one for each actor, or an equal share. The CPUs that
-    readers and writers leave are shared by all actors; where there is a GPU to compute with, one is enough. A step
-    computes with as many threads as it has whole CPUs.
+    An actor with models has a whole GPU where there is one for each, or an equal share. The CPUs that readers and
+    writers leave are shared by all actors; where there is a GPU to compute with, one is enough. An actor computes with
+    as many threads as it has whole CPUs.
+
+    Args:
+        stages: for the actors of each pool, what their steps ask for, by step; the largest counts.
+        heavy: the steps with models.
+        capacity: what is there.
 
     Raises:
         ResourceError: the least number of actors can never run at once.
     """
+    needs = [_largest(list(stage.values())) for stage in stages]
+    with_models = [not heavy.isdisjoint(stage) for stage in stages]
     spare = max(capacity.cpus - 2 * IO_CPUS, 0.1)
-    least = {step: asked.pool.min for step, asked in wanted.items()}
-    share = spare / max(sum(least.values()), 1)
-    gpu_share = min(1.0, capacity.gpus / max(sum(least[step] for step in heavy), 1))
+    share = spare / max(sum(need.pool.min for need in needs), 1)
+    users = sum(need.pool.min for need, has_models in zip(needs, with_models, strict=True) if has_models)
+    gpu_share = min(1.0, capacity.gpus / max(users, 1))
     placed = []
-    for step, asked in wanted.items():
-        gpus = asked.gpus if asked.gpus is not None else _rounded(gpu_share) if step in heavy else 0.0
-        most = capacity.largest_node if step in heavy and not gpus else 1.0
-        cpus = asked.cpus if asked.cpus is not None else _rounded(min(share, most))
-        placed.append(
-            Placement(
-                step=step,
-                gpus=gpus,
-                cpus=cpus,
-                threads=asked.threads or max(1, int(cpus)),
-                actors=asked.pool,
-                batch_rows=asked.batch_rows,
-            )
-        )
-    _refuse("CPUs", [(item.step, item.cpus, item.actors.min) for item in placed], capacity.cpus - 2 * IO_CPUS)
-    _refuse("GPUs", [(item.step, item.gpus, item.actors.min) for item in placed], capacity.gpus)
+    for stage, need, has_models in zip(stages, needs, with_models, strict=True):
+        gpus = need.gpus if need.gpus is not None else _rounded(gpu_share) if has_models else 0.0
+        most = capacity.largest_node if has_models and not gpus else 1.0
+        cpus = need.cpus if need.cpus is not None else _rounded(min(share, most))
+        steps = [
+            Running(step=step, batch_rows=asked.batch_rows, compiled=asked.compile) for step, asked in stage.items()
+        ]
+        threads = need.threads or max(1, int(cpus))
+        placed.append(Placement(steps=tuple(steps), gpus=gpus, cpus=cpus, threads=threads, actors=need.pool))
+    _refuse("CPUs", [(item.name, item.cpus, item.actors.min) for item in placed], capacity.cpus - 2 * IO_CPUS)
+    _refuse("GPUs", [(item.name, item.gpus, item.actors.min) for item in placed], capacity.gpus)
     return placed
+
+
+def _largest(asked: Sequence[Resources]) -> Resources:
+    """What an actor needs that takes steps with these needs one after another."""
+    return Resources(
+        gpus=_most(each.gpus for each in asked),
+        cpus=_most(each.cpus for each in asked),
+        threads=_most(each.threads for each in asked),
+        actors=Actors(min=max(each.pool.min for each in asked), max=max(each.pool.max for each in asked)),
+    )
+
+
+def _most(asked: Iterable[_Number | None]) -> _Number | None:
+    return max((each for each in asked if each is not None), default=None)
 
 
 def _rounded(share: float) -> float:

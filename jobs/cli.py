@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from pydantic import TypeAdapter
 
 from jobs.jobfile import JobFile
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_operators, shown_options, shown_plan
-from jobs.spec import Job
+from jobs.spec import Job, options_type
 from operators import KINDS
 from operators.errors import LatentmillError, UserError
 
@@ -85,11 +86,11 @@ def operators(name: str | None, as_json: bool) -> None:
     """List the operators, or the options of one."""
     if name is not None and name not in KINDS:
         raise UserError(f"there is no operator {name!r}{meant(name, KINDS)}")
-    chosen = [KINDS[name]] if name else list(KINDS.values())
     if as_json:
-        click.echo(json.dumps({spec.kind: spec.model_json_schema() for spec in chosen}))
+        chosen = [name] if name else list(KINDS)
+        click.echo(json.dumps({kind: TypeAdapter(options_type(kind)).json_schema() for kind in chosen}))
     else:
-        click.echo(shown_options(chosen[0]) if name else shown_operators(chosen))
+        click.echo(shown_options(name) if name else shown_operators())
 
 
 @cli.command()

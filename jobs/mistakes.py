@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.spec import Job
+from jobs.spec import METHOD, Job, methods
 from operators import KINDS, Column
 
 Key = str | int
@@ -56,24 +56,38 @@ def first_mistake(error: ValidationError, content: Any) -> tuple[list[Key], str]
 def _message(fault: Any, keys: Sequence[Key]) -> str | None:
     match fault["type"]:
         case "extra_forbidden":
-            return f"there is no option {str(keys[-1])!r}{meant(str(keys[-1]), _options(keys[:-1]))}"
+            return _misspelt(fault["loc"], keys)
         case "missing":
             about = next((schema["description"] for schema in _at(keys) if "description" in schema), "")
             return f"this must be given: {about}" if about else "this must be given"
         case "union_tag_invalid":
-            return f"there is no operator {fault['ctx']['tag']!r}{meant(fault['ctx']['tag'], KINDS)}"
+            what, known = (f"{keys[-2]} method", methods(str(keys[-2]))) if keys[-1] == METHOD else ("operator", KINDS)
+            return f"there is no {what} {fault['ctx']['tag']!r}{meant(fault['ctx']['tag'], known)}"
         case "union_tag_not_found":
-            return _A_STEP
+            return _A_STEP if isinstance(keys[-1], int) else f"give a `method`: {', '.join(methods(str(keys[-1])))}"
         case "value_error":
             return str(fault["ctx"]["error"])
     return None
 
 
+def _misspelt(path: Sequence[Key], keys: Sequence[Key]) -> str:
+    """About an option that is not there, or only with another method; ``path`` names the branches of unions too."""
+    word, known = str(keys[-1]), _options(keys[:-1])
+    match path:
+        case ("steps", int(), str(kind), str(method), _) if method in methods(kind):
+            by_method = {name: list(spec.model_json_schema()["properties"]) for name, spec in methods(kind).items()}
+            others = [name for name, options in by_method.items() if word in options]
+            if others:
+                return f"option {word!r} belongs to {' and '.join(others)}, not to {method}"
+            known = by_method[method]
+    return f"there is no option {word!r}{meant(word, known)}"
+
+
 def _wanted(fault: Any, keys: Sequence[Key]) -> str:
     context = fault.get("ctx", {})
-    if fault["type"] != "model_type":
+    if fault["type"] not in ("model_type", "model_attributes_type"):
         return _WANTED[fault["type"]].format(**context) if fault["type"] in _WANTED else str(fault["msg"])
-    if context["class_name"] == Column.__name__:
+    if context.get("class_name") == Column.__name__:
         return "{column: NAME}"
     return f"a mapping with {' or '.join(_options(keys))}"
 
@@ -96,6 +110,8 @@ def _keys(fault: Any, content: Any) -> list[Key]:
         elif fault["type"] != "missing" or at < len(path) - 1:
             continue
         keys.append(key)
+    if fault["type"] == "union_tag_invalid" and isinstance(place, dict) and METHOD in place:
+        keys.append(METHOD)
     return keys
 
 

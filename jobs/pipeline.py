@@ -1,11 +1,11 @@
-"""A plan as a Ray Dataset of parts: read, one actor pool per step, commit."""
+"""A plan as a Ray Dataset of parts: read, one actor pool per stage, commit."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +61,15 @@ class Stamp:
 def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer, done: DoneRows) -> Dataset:
     """The whole run, not started yet; its rows are one report (JSON) per committed part.
 
-    Reading and committing are pools of actors as steps are: Ray ends a task's worker that idles for a second and starts
-    a new one, with all its imports, for the next part.
+    Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
+    one, with all its imports, for the next part.
     """
     with _one_part_per_block():
         parts = _sources(plan, stamp, done)
-        for step, placement in zip(plan.steps, placements, strict=True):
+        for stage, placement in zip(plan.stages, placements, strict=True):
+            arguments = ([step.spec for step in stage.steps], placement)
             parts = parts.map_batches(
-                _StepActor, fn_constructor_args=(step.spec, placement), batch_size=1, **pools.options(placement)
+                _StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
             )
         return parts.map_batches(_Committer, fn_constructor_args=(writer,), batch_size=1, **pools.io_options())
 
@@ -130,19 +131,22 @@ class _Reader:
                     yield from self.packed(table)
 
 
-class _StepActor:
-    def __init__(self, spec: Spec, placement: Placement) -> None:
-        self.operator = pools.load(spec, placement)
+class _StageActor:
+    """Takes every part through the steps of a stage."""
+
+    def __init__(self, specs: Sequence[Spec], placement: Placement) -> None:
+        self.operators = pools.load(specs, placement)
 
     def __call__(self, row: pa.Table) -> pa.Table:
         table, notes = unpack(row)
         notes["began"] = notes["began"] or time.time()
-        live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
-        began = time.perf_counter()
-        table = self.operator(table)
-        seconds = time.perf_counter() - began
-        rows = live * (len(self.operator.spec.branches()) or 1)
-        notes["steps"][self.operator.step] = {"rows": rows, "seconds": seconds, "weights": self.operator.digests()}
+        for operator in self.operators:
+            live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
+            began = time.perf_counter()
+            table = operator(table)
+            seconds = time.perf_counter() - began
+            rows = live * (len(operator.spec.branches()) or 1)
+            notes["steps"][operator.step] = {"rows": rows, "seconds": seconds, "weights": operator.digests()}
         return pack(table, notes)
 
 

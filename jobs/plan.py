@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from cluster.resources import Resources
 from jobs.mistakes import meant
 from jobs.sources import Described, Source, open_source
 from jobs.sources.selection import WRITTEN_BY_US
@@ -25,11 +27,30 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step: its name, what it does, and the columns of the rows that leave it."""
+    """One step: its name, what it does, the columns of the rows that leave it, and where it runs."""
 
     name: str
     spec: Spec
     schema: pa.Schema
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Neighbouring steps that one actor takes, one after another."""
+
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The steps' names."""
+        return [step.name for step in self.steps]
+
+    @property
+    def shared(self) -> list[ModelRef]:
+        """The models that more than one of its steps uses."""
+        uses = Counter(model for step in self.steps for model in set(step.spec.models()))
+        return [model for model, steps in uses.items() if steps > 1]
 
 
 @dataclass(frozen=True)
@@ -46,9 +67,34 @@ class Plan:
         return self.steps[-1].schema if self.steps else self.source.schema
 
     @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The steps by the actors that take them: from the first to the last one that uses a model, it is one actor.
+
+        So the weights that steps share are loaded once.
+        """
+        last = {model: at for at, step in enumerate(self.steps) for model in step.spec.models()}
+        stages, first, end = [], 0, 0
+        for at, step in enumerate(self.steps):
+            end = max(at, end, *(last[model] for model in step.spec.models()))
+            if at == end:
+                stages.append(Stage(self.steps[first : at + 1]))
+                first = at + 1
+        return tuple(stages)
+
+    @cached_property
     def output(self) -> pa.Schema:
         """Columns of the dataset that is written: the rows' own, then their lineage."""
-        return columns.with_features(pa.schema([*self.schema, *columns.LINEAGE], {WRITTEN_BY_US: b"1"}))
+        kept = [field for field in self.schema if field.name not in self.not_kept]
+        return columns.with_features(pa.schema([*kept, *columns.LINEAGE], {WRITTEN_BY_US: b"1"}))
+
+    @property
+    def not_kept(self) -> list[str]:
+        """Columns that steps hand on but that are not written."""
+        return [] if self.job.sink.tensors else self._tensors
+
+    @property
+    def _tensors(self) -> list[str]:
+        return [field.name for field in self.schema if columns.is_tensor(field.type)]
 
     @property
     def rows(self) -> int | None:
@@ -69,10 +115,14 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides a row's content: source, steps and seed; not how many rows, nor where it runs."""
+        """SHA-256 of what decides a row's content: source, steps, seed, and the tensors that are kept.
+
+        Neither how many rows nor where it runs.
+        """
         decisive = self.resolved()
         decisive["source"].pop("limit", None)
         kept = {key: decisive[key] for key in ("source", "steps", "seed")}
+        kept["tensors"] = self._tensors if self.job.sink.tensors else []
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def resolved(self) -> dict[str, Any]:
@@ -84,7 +134,8 @@ def make_plan(job: Job) -> Plan:
     """List the source and check every step against the columns that reach it.
 
     Raises:
-        UserError: the source can't be listed, a column is missing or there twice, a model's folder is not there.
+        UserError: the source can't be listed, a column is missing or there twice, a model's folder is not there, a
+            step is to be compiled that can't.
     """
     _refuse_unknown_steps(job)
     source = job.source if isinstance(job.source, Source) else open_source(job.source)
@@ -96,7 +147,7 @@ def make_plan(job: Job) -> Plan:
             _refuse_a_missing_folder(model, where)
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
-        steps.append(PlannedStep(name, spec, schema))
+        steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
     return Plan(job, described, tuple(steps))
 
 
@@ -104,6 +155,16 @@ def _refuse_unknown_steps(job: Job) -> None:
     for name in job.resources:
         if name not in (DEFAULT, *job.step_names):
             raise SpecError(f"there is no step {name!r}{meant(name, [*job.step_names, DEFAULT])}", f"resources.{name}")
+
+
+def _resources(job: Job, name: str, spec: Spec) -> Resources:
+    """What a step asks for; the default's ``compile`` is for the steps that can be compiled."""
+    if name not in job.resources:
+        fallback = job.resources.get(DEFAULT, Resources())
+        return fallback.model_copy(update={"compile": fallback.compile and spec.compiles})
+    if job.resources[name].compile and not spec.compiles:
+        raise SpecError(f"{spec.kind} can't be compiled; leave out `compile`", f"resources.{name}")
+    return job.resources[name]
 
 
 def _refuse_a_later_column(job: Job, at: int, schema: pa.Schema, where: str) -> None:

@@ -14,10 +14,10 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from cluster.connect import capacity, connect
-from cluster.resources import Placement, Resources, place
+from cluster.resources import Placement, place
 from jobs import ledger, pipeline, record
 from jobs.done import DoneRows
-from jobs.plan import DEFAULT, Plan
+from jobs.plan import Plan
 from jobs.report import Summary, progress
 from jobs.storage import Store
 from jobs.writer import Writer
@@ -66,11 +66,9 @@ def run(plan: Plan, address: str | None = None, console: Console | None = None) 
 
 
 def _placements(plan: Plan) -> list[Placement]:
-    asked = plan.job.resources
-    fallback = asked.get(DEFAULT, Resources())
-    wanted = {step.name: asked.get(step.name, fallback) for step in plan.steps}
+    stages = [{step.name: step.resources for step in stage.steps} for stage in plan.stages]
     heavy = {step.name for step in plan.steps if step.spec.models()}
-    return place(wanted, heavy, capacity())
+    return place(stages, heavy, capacity())
 
 
 def _stage(plan: Plan) -> None:

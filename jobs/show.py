@@ -13,7 +13,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.plan import Plan
-from operators import Column, Spec
+from jobs.spec import METHOD, methods
+from operators import KINDS, Column, Spec
+
+Option = tuple[str, str, str]
+"""An option's name, default and description."""
 
 
 def shown_plan(plan: Plan) -> str:
@@ -23,10 +27,14 @@ def shown_plan(plan: Plan) -> str:
         models = [f"{model} (built in)" if model.startswith("builtin:") else model for model in step.spec.models()]
         fan = f" (1 -> {len(step.spec.branches())} rows)" if step.spec.branches() else ""
         lines.append((step.name, ", ".join(models), ", ".join(step.spec.reads()), ", ".join(step.spec.writes()) + fan))
+    notes = [f"{' + '.join(s.names)} share one actor and {', '.join(s.shared)}" for s in plan.stages if s.shared]
+    if plan.not_kept:
+        notes.append(f"not kept: {', '.join(plan.not_kept)} (tensors; keep them with sink.tensors: true)")
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,} -> {plan.rows_out:,}"
     parts = "unknown until read" if plan.parts is None else f"{plan.parts:,}"
     head = f"{plan.job.name}: {plan.source.uri} -> {plan.job.sink.uri}"
-    return f"{head}\n\n{table(lines)}\n\nrows {rows}, parts {parts}, plan {plan.fingerprint[:12]}"
+    foot = f"rows {rows}, parts {parts}, plan {plan.fingerprint[:12]}"
+    return "\n\n".join([head, table(lines), *(["\n".join(notes)] if notes else []), foot])
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -38,6 +46,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "rows_out": plan.rows_out,
         "parts": plan.parts,
         "columns": {field.name: str(field.type) for field in plan.output},
+        "not_kept": plan.not_kept,
+        "stages": [stage.names for stage in plan.stages],
         "steps": [
             {
                 "name": step.name,
@@ -51,20 +61,43 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def shown_operators(specs: Sequence[type[Spec]]) -> str:
-    """A line on each operator."""
-    return table([(spec.kind, _summary(spec)) for spec in specs])
+def shown_operators() -> str:
+    """A line on each operator, or on each method of one that has several."""
+    lines = []
+    for kind, specs in KINDS.items():
+        by_method = methods(kind) or {"": specs[0]}
+        lines += [(kind, method, _summary(spec)) for method, spec in by_method.items()]
+    return table(lines)
 
 
-def shown_options(spec: type[Spec]) -> str:
-    """Every option of an operator, with its default and what it does."""
+def shown_options(kind: str) -> str:
+    """Every option of an operator, with its default and what it does; those of all methods once."""
     head = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
-    return f"{spec.kind}: {_summary(spec)}\n\n{table([head, *options(spec)])}"
+    by_method = methods(kind)
+    if not by_method:
+        (spec,) = KINDS[kind]
+        return f"{kind}: {_summary(spec)}\n\n{table([head, *options(spec)])}"
+    common, own = common_options(kind)
+    blocks = [f"{kind}: {', '.join(by_method)}\n\n{table([head, *common])}"]
+    for method, spec in by_method.items():
+        title = f"{kind}, method {method}: {_summary(spec)}"
+        blocks.append(f"{title}\n\n{table(own[method])}" if own[method] else title)
+    return "\n\n".join(blocks)
 
 
-def options(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, str, str]]:
+def common_options(kind: str) -> tuple[list[Option], dict[str, list[Option]]]:
+    """The options that all methods of an operator have alike, and each method's own."""
+    given = {method: [row for row in options(spec) if row[0] != METHOD] for method, spec in methods(kind).items()}
+    first, *others = given.values()
+    common = [row for row in first if all(row in rows for rows in others)]
+    which: Option = (METHOD, "must be given", ", ".join(given))
+    return [which, *common], {method: [row for row in rows if row not in common] for method, rows in given.items()}
+
+
+def options(model: type[BaseModel], within: str = "") -> Iterator[Option]:
     """Name, default and description of each option; those of a nested mapping as ``sampling.top_k``."""
-    for name, field in model.model_fields.items():
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
         kinds = _kinds(field.annotation)
         about = f"{field.description or ''}{' (or column)' if Column in kinds else ''}"
         yield f"{within}{name}", _default(field), about

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PlainSerializer
@@ -25,29 +27,47 @@ _MADE = "made in Python"
 _PERCENTAGE = r"^\d+(\.\d+)?%$"
 
 
+METHOD = "method"
+"""The option that tells which of an operator's specs is meant, where it has several."""
+
+
+def methods(kind: str) -> dict[str, type[Spec]]:
+    """An operator's specs by method; empty where it has only one way."""
+    specs = KINDS[kind]
+    return {get_args(spec.model_fields[METHOD].annotation)[0]: spec for spec in specs} if len(specs) > 1 else {}
+
+
+def options_type(kind: str) -> Any:
+    """The type that pydantic reads an operator's options as."""
+    specs = KINDS[kind]
+    return Annotated[reduce(or_, specs), Field(discriminator=METHOD)] if len(specs) > 1 else specs[0]
+
+
 class _AnyStep:
     """A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         made = core_schema.is_instance_schema(Spec)
         written = {
-            kind: core_schema.no_info_before_validator_function(_options, handler.generate_schema(spec))
-            for kind, spec in KINDS.items()
+            kind: core_schema.no_info_before_validator_function(_options, handler.generate_schema(options_type(kind)))
+            for kind in KINDS
         }
         return core_schema.tagged_union_schema({_MADE: made, **written}, _kind)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        choices = {kind: choice for kind, choice in schema["choices"].items() if kind != _MADE}
+        forms = {kind: handler(choice) for kind, choice in schema["choices"].items() if kind != _MADE}
         mappings = [
             {
                 "type": "object",
-                "properties": {kind: {"anyOf": [handler(choice), {"type": "null"}]}},
+                "properties": {
+                    kind: form | {"required": [METHOD]} if methods(kind) else {"anyOf": [form, {"type": "null"}]}
+                },
                 "required": [kind],
                 "additionalProperties": False,
             }
-            for kind, choice in choices.items()
+            for kind, form in forms.items()
         ]
-        return {"oneOf": [{"enum": list(choices)}, *mappings]}
+        return {"oneOf": [{"enum": [kind for kind in forms if not methods(kind)]}, *mappings]}
 
 
 def _kind(value: Any) -> Any:
@@ -102,6 +122,7 @@ class SinkSpec(BaseModel):
 
     uri: Annotated[str, Field(min_length=1, description="folder or fsspec URI")]
     part_rows: Annotated[int, Field(ge=1, description="source rows that are committed together")] = 256
+    tensors: Annotated[bool, Field(description="keep columns of tensors, such as latents, which are large")] = False
 
 
 class _AnySink:
@@ -137,7 +158,12 @@ class Job(BaseModel):
     ]
     steps: Annotated[
         tuple[
-            Annotated[Spec, _AnyStep(), PlainSerializer(lambda step: {step.kind: step.model_dump(mode="json")})], ...
+            Annotated[
+                Spec,
+                _AnyStep(),
+                PlainSerializer(lambda step: {step.kind: step.model_dump(mode="json", by_alias=True)}),
+            ],
+            ...,
         ],
         Field(description="operators, applied in this order"),
     ]

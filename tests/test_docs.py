@@ -19,6 +19,7 @@ from cluster.resources import Resources
 from jobs import Job, SinkSpec, SourceSpec
 from jobs.jobfile import JobFile
 from jobs.show import options
+from jobs.spec import METHOD, methods
 from operators import KINDS, columns, errors
 from operators.images import encode_all
 from operators.models.builtin import scenes
@@ -74,13 +75,22 @@ def test_an_example_is_planned(data: Path, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [SourceSpec, SinkSpec, Resources, *KINDS.values()], ids=lambda model: str(model.__name__)
+    "model",
+    [SourceSpec, SinkSpec, Resources, *(spec for specs in KINDS.values() for spec in specs)],
+    ids=lambda model: str(model.__name__),
 )
 def test_every_option_is_in_the_documents(model: type[BaseModel]) -> None:
     lines = (ROOT / "docs" / "job-file.md").read_text().splitlines()
     for name, default, about in options(model):
         shown = default if default in ("-", "must be given") else f"`{default}`"
-        assert f"| `{name}` | {shown} | {about} |" in lines
+        assert name == METHOD or f"| `{name}` | {shown} | {about} |" in lines
+
+
+def test_every_method_is_in_the_documents() -> None:
+    lines = (ROOT / "docs" / "job-file.md").read_text().splitlines()
+    several = {kind: methods(kind) for kind in KINDS if methods(kind)}
+    assert all(f"### {kind}" in lines for kind in KINDS)
+    assert all(f"#### {kind}: {method}" in lines for kind, specs in several.items() for method in specs)
 
 
 def test_every_key_of_a_job_is_in_the_documents() -> None:

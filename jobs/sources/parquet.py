@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from jobs.sources.base import Located, Scan, Source, Stretch
 from jobs.sources.files import File, Folder, Listing, explained
 from jobs.sources.spec import SourceSpec
+from operators import columns
 from operators.errors import SourceError
 
 SUFFIXES = (".parquet", ".pq")
@@ -123,3 +124,8 @@ def _refuse_difference(model: pa.Schema, given: pa.Schema, needed: list[str] | N
                 f"column {name!r} is {here} in {file.name}, but {there} in {first.name}; choose others with `columns`"
             )
             raise SourceError(message, file.path)
+        if any(map(columns.is_tensor, kinds[0])) and model.field(name).metadata != given.field(name).metadata:
+            message = f"the tensors in column {name!r} were made in another way than those of {first.name}"
+            raise SourceError(
+                f"{message}; read the files in two jobs, or choose other columns with `columns`", file.path
+            )

@@ -171,6 +171,9 @@ def _fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    """The field without what its file said of itself; what an extension type needs is kept."""
-    kept = {key: value for key, value in (field.metadata or {}).items() if key.startswith(b"ARROW:extension")}
+    """The field, and of what its file said of it only what extension types and tensors need."""
+    metadata = field.metadata or {}
+    if columns.is_tensor(field.type):
+        return field.with_metadata({key: value for key, value in metadata.items() if not key.startswith(b"PARQUET:")})
+    kept = {key: value for key, value in metadata.items() if key.startswith(b"ARROW:extension")}
     return field.with_metadata(kept or None)
