@@ -87,9 +87,10 @@ def _wanted(fault: Any, keys: Sequence[Key]) -> str:
     context = fault.get("ctx", {})
     if fault["type"] not in ("model_type", "model_attributes_type"):
         return _WANTED[fault["type"]].format(**context) if fault["type"] in _WANTED else str(fault["msg"])
-    if context.get("class_name") == Column.__name__:
+    wanted = context.get("class_name")
+    if wanted == Column.__name__:
         return "{column: NAME}"
-    return f"a mapping with {' or '.join(_options(keys))}"
+    return f"a mapping with {' or '.join(_options(keys, wanted))}"
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -115,9 +116,10 @@ def _keys(fault: Any, content: Any) -> list[Key]:
     return keys
 
 
-def _options(keys: Sequence[Key]) -> list[str]:
-    """The options that there are at a place of a job."""
-    return list(dict.fromkeys(name for schema in _at(keys) for name in schema.get("properties", {})))
+def _options(keys: Sequence[Key], of: str | None = None) -> list[str]:
+    """The options that there are at a place of a job, in any form that is allowed there or in the one called so."""
+    forms = [schema for schema in _at(keys) if of in (None, schema.get("title"))]
+    return list(dict.fromkeys(name for schema in forms for name in schema.get("properties", {})))
 
 
 def _at(keys: Sequence[Key]) -> list[Schema]:

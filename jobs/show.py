@@ -101,7 +101,7 @@ def options(model: type[BaseModel], within: str = "") -> Iterator[Option]:
         kinds = _kinds(field.annotation)
         about = f"{field.description or ''}{' (or column)' if Column in kinds else ''}"
         yield f"{within}{name}", _default(field), about
-        for kind in kinds:
+        for kind in dict.fromkeys(kinds):
             if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Column:
                 yield from options(kind, f"{within}{name}.")
 
