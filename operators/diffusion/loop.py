@@ -77,7 +77,7 @@ def guide_by_picture(passes: Tensor, guidance_scale: Tensor, image_guidance_scal
         guidance_scale: ``(n,)``, of the text.
         image_guidance_scale: ``(n,)``, of the picture.
     """
-    nothing, picture, both = passes
+    nothing, picture, both = passes.unbind()
     by_picture = image_guidance_scale.view(-1, 1, 1, 1) * (picture - nothing)
     return nothing + by_picture + guidance_scale.view(-1, 1, 1, 1) * (both - picture)
 

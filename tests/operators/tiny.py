@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
@@ -39,7 +47,14 @@ def autoencoder_tiny() -> AutoencoderTiny:
     )
 
 
-def stable_diffusion(folder: Path, vae: AutoencoderKL | AutoencoderTiny) -> Path:
+PIPELINES = {
+    4: StableDiffusionPipeline,
+    8: StableDiffusionInstructPix2PixPipeline,
+    9: StableDiffusionInpaintPipeline,
+}
+
+
+def stable_diffusion(folder: Path, vae: AutoencoderKL | AutoencoderTiny, channels: int = 4) -> Path:
     torch.manual_seed(0)
     tokens = language.prompt_tokenizer()
     text = CLIPTextConfig(
@@ -56,6 +71,7 @@ def stable_diffusion(folder: Path, vae: AutoencoderKL | AutoencoderTiny) -> Path
     )
     unet = UNet2DConditionModel(
         sample_size=16,
+        in_channels=channels,
         block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -64,7 +80,7 @@ def stable_diffusion(folder: Path, vae: AutoencoderKL | AutoencoderTiny) -> Path
         attention_head_dim=4,
         norm_num_groups=4,
     )
-    pipeline = StableDiffusionPipeline(
+    pipeline = PIPELINES[channels](
         vae=vae,
         text_encoder=CLIPTextModel(text),
         tokenizer=tokens,
