@@ -9,6 +9,7 @@ visible in what should be pure noise. The result is a whole Stable Diffusion fol
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -75,6 +76,18 @@ def begin_with(unet: UNet2DConditionModel, folder: Path) -> None:
             nn.init.zeros_(unet.get_parameter(name))
 
 
+def noise_loss(scheduler: DDIMScheduler, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Weighted error of the noise predicted of noised latents ``(n, c, h, w)``, at timesteps ``(n,)`` all over."""
+    rows, alphas = len(latents), scheduler.alphas_cumprod.to(latents.device)
+    noise = torch.randn(latents.shape).to(latents.device)
+    spread = (torch.rand(1) + torch.arange(rows) / rows) % 1
+    timesteps = (spread * len(alphas)).long().to(latents.device)
+    predicted = predict(scheduler.add_noise(latents, noise, timesteps), timesteps).float()
+    snr = alphas[timesteps] / (1 - alphas[timesteps])
+    weight = (snr.clamp(max=SNR_CEILING) / snr).sqrt()
+    return (weight * (predicted - noise).square().mean((1, 2, 3))).mean()
+
+
 def main() -> None:
     """Train on fresh scenes at every step; each save draws 64 pictures and counts the right ones."""
     plan = common.settings(steps=6000, batch=32, learning_rate=8e-4)
@@ -87,7 +100,6 @@ def main() -> None:
         text_encoder.load_state_dict(CLIPTextModel.from_pretrained(plan.start / "text_encoder").state_dict())
     unet.to(plan.device, memory_format=torch.channels_last)
     text_encoder.to(plan.device)
-    alphas = scheduler.alphas_cumprod.to(plan.device)
 
     def loss(step: int) -> Tensor:
         rng = random.Random(plan.seed * 1_000_003 + step)
@@ -98,15 +110,12 @@ def main() -> None:
             with torch.no_grad():
                 latents = vae.encode(common.pixels(items, plan.device)).latents.float()
                 latents = latents * vae.config.scaling_factor
-            noise = torch.randn(latents.shape).to(plan.device)
-            spread = (torch.rand(1) + torch.arange(plan.batch) / plan.batch) % 1
-            timesteps = (spread * len(alphas)).long().to(plan.device)
-            noisy = scheduler.add_noise(latents, noise, timesteps)
             text = text_encoder(ids.to(plan.device)).last_hidden_state
-            predicted = unet(noisy.to(memory_format=torch.channels_last), timesteps, text).sample.float()
-        snr = alphas[timesteps] / (1 - alphas[timesteps])
-        weight = (snr.clamp(max=SNR_CEILING) / snr).sqrt()
-        return (weight * (predicted - noise).square().mean((1, 2, 3))).mean()
+
+            def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+                return unet(noisy.to(memory_format=torch.channels_last), timesteps, text).sample
+
+            return noise_loss(scheduler, latents, predict)
 
     def save(averaged: dict[str, nn.Module]) -> None:
         pipeline = StableDiffusionPipeline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ from operators.edit.inpaint import Inpaint
 from operators.edit.instruct import Instruct
 from operators.errors import ModelError
 from operators.images import decode_all, encode_all
+from operators.models.builtin.scenes import TRAINING_SERIES, scene
 from tests.operators import tiny
+from training import language
+from training.instructor import edit
 
 SCHEDULERS = ["ddim", "euler", "euler_ancestral", "dpmpp_2m", "pndm", "heun", "ddpm"]
 DRAWING = ["euler_ancestral", "ddpm"]
@@ -496,3 +500,17 @@ def test_a_model_of_other_channels_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         method(model=str(request.getfixturevalue(folder)), target_prompt="a").load()
+
+
+def test_the_built_in_model_learns_from_instructions_that_tell_the_change() -> None:
+    tokens = language.prompt_tokenizer()
+    rng = random.Random(0)
+    for index in range(500):
+        before = scene(index, TRAINING_SERIES)
+        instruction, after = edit(before, rng)
+        assert len(tokens(instruction, truncation=False).input_ids) <= language.PROMPT_TOKENS
+        changed = [name for name in ("shape", "colour", "background") if getattr(before, name) != getattr(after, name)]
+        assert changed
+        assert all(getattr(after, name) in instruction.split() for name in changed)
+        assert after.colour != after.background
+        assert (after.x, after.y, after.radius, after.texture) == (before.x, before.y, before.radius, before.texture)
