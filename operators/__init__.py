@@ -2,9 +2,31 @@
 
 from operators.base import Column, Operator, Spec
 from operators.caption import Caption
+from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
+from operators.invert import Invert
 
-KINDS: dict[str, tuple[type[Spec], ...]] = {Caption.kind: (Caption,), Generate.kind: (Generate,)}
-"""Every step by the word that stands for it in a job file; where there are several, their option `method` tells which."""
+KINDS: dict[str, tuple[type[Spec], ...]] = {
+    Caption.kind: (Caption,),
+    Invert.kind: (Invert,),
+    Edit.kind: METHODS,
+    Generate.kind: (Generate,),
+}
+"""Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
-__all__ = ["KINDS", "Caption", "Column", "Generate", "Operator", "Spec"]
+__all__ = [
+    "KINDS",
+    "Caption",
+    "Column",
+    "Cycle",
+    "DiffEdit",
+    "Edit",
+    "Generate",
+    "Img2Img",
+    "Inpaint",
+    "Instruct",
+    "Invert",
+    "Operator",
+    "Pix2PixZero",
+    "Spec",
+]

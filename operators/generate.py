@@ -20,7 +20,6 @@ from operators.models.loading import ModelFiles, Precision, diffusion_files, pic
 from operators.models.ref import ModelRef, Origin
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 _OPTION_KINDS = {

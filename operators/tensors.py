@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from operators import columns
+from operators.errors import RowError, ValueInvalidError
 
 
 def pack(arrays: Sequence[NDArray[np.floating]]) -> pa.StructArray:
@@ -21,10 +23,17 @@ def pack(arrays: Sequence[NDArray[np.floating]]) -> pa.StructArray:
     return pa.StructArray.from_arrays([data, shapes], fields=list(columns.TENSOR))
 
 
-def unpack(column: pa.Array | pa.ChunkedArray) -> list[NDArray[np.float16] | None]:
-    """The arrays of a column, None for null; they share the column's memory."""
+def unpack(column: pa.Array | pa.ChunkedArray) -> list[NDArray[np.float16] | RowError | None]:
+    """The arrays of a column, sharing its memory; None for null, and an error where data and shape disagree."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    there = values.is_valid().to_pylist()
-    shapes = values.field("shape").to_pylist()
-    data = values.field("data")
-    return [data[row].values.to_numpy().reshape(shapes[row]) if there[row] else None for row in range(len(values))]
+    data, shapes = values.field("data"), values.field("shape").to_pylist()
+    return [
+        _array(data[row], shapes[row]) if there else None for row, there in enumerate(values.is_valid().to_pylist())
+    ]
+
+
+def _array(data: pa.ListScalar, shape: list[int] | None) -> NDArray[np.float16] | RowError:
+    if not data.is_valid or shape is None or None in shape or len(data) != math.prod(shape):
+        return ValueInvalidError(f"the tensor has the shape {shape}, but not as many values")
+    array: NDArray[np.float16] = data.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
+    return array.reshape(shape)

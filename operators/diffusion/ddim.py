@@ -21,8 +21,8 @@ class Ddim:
         steps: number of steps, from 1 to the number of timesteps trained on.
 
     Attributes:
-        timesteps: ``(steps,)`` on the CPU, rising. The network is asked at ``timesteps[k]`` for the way between level ``k`` and
-            level ``k + 1``, whichever way it is gone.
+        timesteps: ``(steps,)`` on the CPU, rising. The network is asked at ``timesteps[k]`` for the way between
+            level ``k`` and level ``k + 1``, whichever way it is gone.
         levels: share of the picture's variance that is left, alpha bar, at each of ``steps + 1`` levels, falling.
 
     Raises:
@@ -38,7 +38,8 @@ class Ddim:
         self._kind = scheduler.config.prediction_type
         if self._kind not in ("epsilon", "v_prediction", "sample"):
             raise ModelError(f"the model predicts {self._kind!r}; DDIM takes epsilon, v_prediction or sample")
-        own: Any = DDIMScheduler.from_config(scheduler.config)
+        kind: Any = DDIMScheduler
+        own = kind.from_config(scheduler.config)
         own.set_timesteps(steps)
         self.timesteps: Tensor = own.timesteps.flip(0)
         alphas = scheduler.alphas_cumprod.double()[self.timesteps]
@@ -68,18 +69,18 @@ class Ddim:
         """Latents at a level, taken to another one along their noise."""
         return self.noised(self.clean(epsilon, latents, level), epsilon, to)
 
-    def sampling(self, begin: int | None = None) -> _Way:
+    def sampling(self, begin: int | None = None) -> Way:
         """The way from level ``begin``, the noisiest unless given, to the picture."""
         top = len(self.timesteps) if begin is None else begin
-        return _Way(self, [(level, level - 1, level - 1) for level in range(top, 0, -1)])
+        return Way(self, [(level, level - 1, level - 1) for level in range(top, 0, -1)])
 
-    def inverting(self, end: int | None = None) -> _Way:
+    def inverting(self, end: int | None = None) -> Way:
         """The way from the picture to level ``end``, the noisiest unless given.
 
         A step up needs the noise at the level it leads to; that at the level it comes from stands for it.
         """
         top = len(self.timesteps) if end is None else end
-        return _Way(self, [(level, level + 1, level) for level in range(top)])
+        return Way(self, [(level, level + 1, level) for level in range(top)])
 
     def _shares(self, level: int) -> tuple[float, float]:
         """How much of the picture and of the noise latents at a level are made of; zero picture is kept off zero."""
@@ -87,7 +88,7 @@ class Ddim:
         return math.sqrt(kept), math.sqrt(1 - kept)
 
 
-class _Way:
+class Way:
     """Steps from level to level, as the denoising loop takes them: ``(from, to, place of the timestep)``."""
 
     def __init__(self, ddim: Ddim, moves: list[tuple[int, int, int]]) -> None:

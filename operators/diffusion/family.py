@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -74,7 +75,7 @@ class StableDiffusion:
 
     def encode_means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
         """The mean embedding of each concept's sentences; each distinct concept is encoded once while remembered."""
-        return self._texts.of(concepts, lambda new: Prompts.joined([self._encoded(given).mean() for given in new]))
+        return self._texts.of(concepts, self._means)
 
     def truncated(self, texts: Sequence[Sequence[str]]) -> list[str | None]:
         """What the text encoder leaves out of each row's texts because it takes no more tokens; None for nothing."""
@@ -86,12 +87,13 @@ class StableDiffusion:
         An autoencoder that gives a distribution is sampled, each row from its own generator; without generators its
         likeliest latents are taken.
         """
-        return self.encode_raw(pixels, generators) * self._vae.config.scaling_factor
+        scale: float = self._vae.config.scaling_factor
+        return self.encode_raw(pixels, generators) * scale
 
     def encode_raw(self, pixels: Tensor, generators: list[torch.Generator] | None) -> Tensor:
         """The same without the scale that the denoiser expects of latents."""
         given = pixels.to(self.device, self._vae_dtype, memory_format=torch.channels_last)
-        encoded = [self._vae.encode(part) for part in given.split(_rows_at_once(*given.shape[-2:]))]
+        encoded = [self._vae.encode(part) for part in torch.split(given, _rows_at_once(*given.shape[-2:]))]
         if not hasattr(encoded[0], "latent_dist"):
             return torch.cat([part.latents for part in encoded]).float().contiguous()
         means = torch.cat([part.latent_dist.mean for part in encoded]).float().contiguous()
@@ -133,6 +135,13 @@ class StableDiffusion:
         masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
         return Prompts(self._text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype))
+
+    def _means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
+        sentences = [sentence for concept in concepts for sentence in concept]
+        parts = [self._encoded(sentences[first : first + 64]) for first in range(0, len(sentences), 64)]
+        together = Prompts.joined(parts)
+        ends = list(accumulate(map(len, concepts), initial=0))
+        return Prompts.joined([together[first:end].mean() for first, end in pairwise(ends)])
 
     def _left_out(self, text: str) -> str:
         longest = self._tokenizer.model_max_length
@@ -214,7 +223,7 @@ class Predictor:
             **self._family.conditions(self._prompts, *inputs.shape[-2:]),
             return_dict=False,
         )[0]
-        return predicted.float().contiguous().unflatten(0, inputs.shape[:2])
+        return predicted.float().contiguous().view(inputs.shape)
 
 
 _FAMILIES: dict[str, type[StableDiffusion]] = {

@@ -113,7 +113,7 @@ def steps_taken(steps: int, strength: float) -> int:
 
 
 class Sampling:
-    """A scheduler set up for one batch, as the denoising loop takes it: the timesteps, and the state that multistep solvers keep between them.
+    """A scheduler set up for one batch: the timesteps, and what multistep solvers remember between them.
 
     Args:
         scheduler: a diffusers scheduler; a copy of it is used.

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
@@ -25,9 +26,10 @@ from operators.tensors import unpack
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from operators.diffusion.prompts import Prompts
 
 _GUIDANCE = 7.5
 _BUILTIN_GUIDANCE = 3.0
@@ -85,15 +87,16 @@ class Edit(Spec, ABC):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.target_prompt is None and (self.from_ is None or self.to is None):
-            raise ValueError("say what to change with `from` and `to`, or give a `target_prompt`")
+        if self.target_prompt is None and (self.to is None or (self.needs_from and self.from_ is None)):
+            ways = "`from` and `to`" if self.needs_from else "`to`"
+            raise ValueError(f"say what to change with {ways}, or give a `target_prompt`")
         if self.target_prompt is not None and (self.from_ is not None or self.to is not None):
             raise ValueError("`target_prompt` stands in place of `from` and `to`: give one or the other")
         if self.scheduler is not None and self.samplers is not None and self.scheduler not in self.samplers:
             raise ValueError(
                 f"{self.method} is wrong with scheduler {self.scheduler!r}; it takes {' or '.join(self.samplers)}"
             )
-        labels(self.targets if isinstance(self.to, tuple) else ())
+        self.branches()
         return self
 
     @property
@@ -116,6 +119,22 @@ class Edit(Spec, ABC):
         """Where masks are read from, if they are."""
         return None
 
+    @property
+    def needs_prompt(self) -> bool:
+        """Whether it matters what the picture shows."""
+        return True
+
+    @property
+    def needs_from(self) -> bool:
+        """Whether `to` alone does not tell what to change."""
+        return True
+
+    @property
+    def row_options(self) -> dict[str, Kind]:
+        """Options that a column may hold, and what it must hold."""
+        kinds = _PER_ROW | self.per_row
+        return kinds if self.needs_prompt else {name: kind for name, kind in kinds.items() if name != "prompt"}
+
     def target(self, prompt: str, word: str, to: str) -> str | None:
         """What to tell the network for a change of one word; None where the prompt does not mention it."""
         return replaced(prompt, word, to)
@@ -124,7 +143,7 @@ class Edit(Spec, ABC):
         """Pictures, masks and latents as the method takes them, and the columns that options name."""
         kinds = {self.picture_column: Kind.IMAGE, self.mask_column: Kind.IMAGE, self.latents_column: Kind.TENSOR}
         taken = {name: kind for name, kind in kinds.items() if name is not None}
-        return {**taken, **column_options(self, _PER_ROW | self.per_row)}
+        return {**taken, **column_options(self, self.row_options)}
 
     def writes(self) -> dict[str, pa.DataType]:
         """The edited pictures, the prompt that each was made with, and what of the texts the model did not take in."""
@@ -171,7 +190,7 @@ class EditRow:
 
     Attributes:
         source: rows that one row became have this in common, and with it picture, latents, mask, prompt and seed.
-        prompt: what the picture shows.
+        prompt: what the picture shows; empty where that does not matter.
         target: what it shall show; None where only the concepts tell.
         change: the concepts to go from and to; None where only the target tells.
         pixels: ``(3, height, width)`` in -1..1.
@@ -235,24 +254,34 @@ class Editor(Operator[E, EditRow], ABC):
     def edited(self, batch: list[EditRow]) -> Edited:
         """Edit a batch of rows of one group, on the device and without gradients."""
 
+    def check(self, row: EditRow) -> None:
+        """Refuse what only the method can tell of a row.
+
+        Raises:
+            RowError: the method can't edit it.
+        """
+
+    def finished(self, batch: list[EditRow], pixels: Tensor) -> Tensor:  # noqa: ARG002
+        """Change the pictures ``(n, 3, H, W)`` in 0..1 that the latents of a batch became."""
+        return pixels
+
     def digests(self) -> dict[str, str]:
         """SHA-256 of the model's weights."""
         return {str(self.spec.model): self._family.digest}
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[EditRow | RowError]:
         """Check what every row asks for, and bring its picture, mask and latents to the size it asks for."""
-        names = [*_PER_ROW, *self.spec.per_row]
         branches = len(self.spec.targets)
-        options = {name: self._values(name, table) for name in names if name != "to"}
+        options = {name: self._values(name, table) for name in self.spec.row_options if name != "to"}
         options["to"] = [
             value
             for first in range(0, table.num_rows, branches)
             for value in self._targets(table.slice(first, branches))
         ]
         asked = [dict(zip(options, row, strict=True)) for row in zip(*options.values(), strict=True)]
-        latents = [None] * table.num_rows
+        latents: list[Any] = [None] * table.num_rows
         if self.spec.latents_column is not None:
-            latents = [required_latents for required_latents in unpack(table[self.spec.latents_column])]
+            latents = unpack(table[self.spec.latents_column])
         prepared: list[EditRow | RowError] = []
         for first in range(0, table.num_rows, self.batch_rows):
             part = table.slice(first, self.batch_rows)
@@ -274,7 +303,9 @@ class Editor(Operator[E, EditRow], ABC):
 
         with torch.no_grad():
             edited = self.edited(batch)
-            pictures, errors = render(self._family, edited.latents, self.spec.format, self.spec.quality)
+            pictures, errors = render(
+                self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
+            )
         texts = [[row.prompt, row.negative_prompt, *([row.target] if row.target else [])] for row in batch]
         written = {
             self.spec.output: pictures,
@@ -282,6 +313,31 @@ class Editor(Operator[E, EditRow], ABC):
             f"{self.spec.output}_truncated": self._family.truncated(texts),
         }
         return Produced({**written, **edited.columns}, {**errors, **edited.errors})
+
+    def _shared(self, batch: list[EditRow]) -> tuple[list[EditRow], Tensor]:
+        """One row for each source row of a batch, and for every row of the batch the place of its own among them."""
+        import torch
+
+        numbers: dict[int, int] = {}
+        places = [numbers.setdefault(row.source, len(numbers)) for row in batch]
+        sources = [batch[places.index(number)] for number in range(len(numbers))]
+        return sources, torch.tensor(places, device=self._family.device)
+
+    def _pixels(self, rows: list[EditRow]) -> Tensor:
+        import torch
+
+        return torch.stack([row.pixels for row in rows if row.pixels is not None])
+
+    def _guided(self, rows: list[EditRow], prompts: Prompts) -> list[Prompts]:
+        """The conditions of every pass: those given, and ahead of them the negative ones where rows are guided."""
+        if rows[0].guidance_scale <= 1:
+            return [prompts]
+        return [self._family.encode_negative_prompts([row.negative_prompt for row in rows]), prompts]
+
+    def _per_row(self, numbers: Sequence[float]) -> Tensor:
+        import torch
+
+        return torch.tensor(numbers, dtype=torch.float32, device=self._family.device)
 
     def _decoded(self, table: pa.Table, name: str | None) -> list[Any]:
         if name is None:
@@ -300,7 +356,7 @@ class Editor(Operator[E, EditRow], ABC):
     def _row(
         self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int
     ) -> EditRow | RowError:
-        for found in (picture, mask):
+        for found in (picture, mask, latents):
             if isinstance(found, RowError):
                 return found
         try:
@@ -326,15 +382,15 @@ class Editor(Operator[E, EditRow], ABC):
             height, width = self._fitting(latents, given)
         check_size(width, height, factor, LEAST_LATENTS)
         if picture is not None:
-            check_picture(*picture.size, factor)
+            check_picture(picture.width, picture.height, factor)
         if mask is not None and picture is not None and mask.size != picture.size:
             raise MaskError(
                 f"the mask has {mask.width} x {mask.height} pixels, but its picture {picture.width} x {picture.height}"
             )
         target, change = self._told(given)
-        return EditRow(
+        row = EditRow(
             source=source,
-            prompt=given["prompt"],
+            prompt=given.get("prompt", ""),
             target=target,
             change=change,
             negative_prompt=given["negative_prompt"],
@@ -348,15 +404,17 @@ class Editor(Operator[E, EditRow], ABC):
             mask=None if mask is None else fitted_mask(mask, width, height),
             options={name: given.get(name) for name in self.spec.per_row},
         )
+        self.check(row)
+        return row
 
     def _told(self, given: dict[str, Any]) -> tuple[str | None, tuple[Concept, Concept] | None]:
         if "target_prompt" in given:
             return given["target_prompt"], None
-        change = given["from_"], given["to"]
+        prompt, change = given.get("prompt", ""), (given.get("from_", ""), given["to"])
         words = word_of(change[0]), word_of(change[1])
-        target = self.spec.target(given["prompt"], *words)
+        target = self.spec.target(prompt, *words)
         if target is None and self.spec.needs_target:
-            raise ValueInvalidError(f"the prompt {given['prompt']!r} does not mention {words[0]!r}, the word to change")
+            raise ValueInvalidError(f"the prompt {prompt!r} does not mention {words[0]!r}, the word to change")
         return target, change
 
     def _fitting(self, latents: NDArray[np.float16], given: dict[str, Any]) -> tuple[int, int]:

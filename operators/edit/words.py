@@ -19,5 +19,4 @@ def replaced(prompt: str, word: str, by: str) -> str | None:
 def _article(given: str | None, word: str) -> str:
     if given is None:
         return ""
-    article = given[0] + ("n " if word[:1].lower() in "aeiou" else " ")
-    return article
+    return given[0] + ("n " if word[:1].lower() in "aeiou" else " ")

@@ -38,3 +38,17 @@ def blip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.operators import tiny
 
     return tiny.blip(tmp_path_factory.mktemp("models") / "blip")
+
+
+@pytest.fixture(scope="session")
+def sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.operators import tiny
+
+    return tiny.stable_diffusion_2(tmp_path_factory.mktemp("models") / "sd2")
+
+
+@pytest.fixture(scope="session")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.operators import tiny
+
+    return tiny.stable_diffusion_xl(tmp_path_factory.mktemp("models") / "sdxl")

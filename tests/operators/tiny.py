@@ -1,6 +1,7 @@
 """Models of the real classes, tiny, with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -10,6 +11,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from transformers import (
@@ -19,6 +21,7 @@ from transformers import (
     BlipProcessor,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
 )
 
 from training import language
@@ -129,4 +132,94 @@ def blip(folder: Path) -> Path:
     )
     BlipForConditionalGeneration(config).save_pretrained(folder)
     BlipProcessor(images, tokens).save_pretrained(folder)
+    return folder
+
+
+def _slow(unet: UNet2DConditionModel) -> None:
+    """Let the answer be of the size of noise and change slowly with the latents, as a trained network's does."""
+    unet.conv_out.weight.data /= 4
+    unet.conv_out.bias.data.normal_()
+
+
+def text_encoder(kind: Any, tokens: Any, **options: Any) -> Any:
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokens),
+            hidden_size=WIDTH,
+            intermediate_size=WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=language.PROMPT_TOKENS,
+            bos_token_id=tokens.bos_token_id,
+            eos_token_id=tokens.eos_token_id,
+            pad_token_id=tokens.pad_token_id,
+            **options,
+        )
+    )
+
+
+def stable_diffusion_2(folder: Path) -> Path:
+    """Velocity, linear projections, and a text encoder as OpenCLIP has it."""
+    torch.manual_seed(0)
+    tokens = language.prompt_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=(2, 4),
+        norm_num_groups=4,
+        use_linear_projection=True,
+    )
+    _slow(unet)
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder_kl(),
+        text_encoder=text_encoder(CLIPTextModel, tokens, hidden_act="gelu"),
+        tokenizer=tokens,
+        unet=unet,
+        scheduler=DDIMScheduler(
+            clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type="v_prediction"
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def stable_diffusion_xl(folder: Path) -> Path:
+    """Two text encoders, and a network that is told the picture's size."""
+    torch.manual_seed(0)
+    tokens = language.prompt_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=2 * WIDTH,
+        attention_head_dim=(2, 4),
+        norm_num_groups=4,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+    )
+    _slow(unet)
+    pipeline = StableDiffusionXLPipeline(
+        vae=autoencoder_kl(),
+        text_encoder=text_encoder(CLIPTextModel, tokens),
+        text_encoder_2=text_encoder(CLIPTextModelWithProjection, tokens, hidden_act="gelu"),
+        tokenizer=tokens,
+        tokenizer_2=tokens,
+        unet=unet,
+        scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder)
     return folder

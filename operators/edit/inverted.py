@@ -1,0 +1,36 @@
+"""Latents that an ``invert`` step left, and whether they are what an edit can go on from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from operators.errors import ColumnError
+
+
+class Start(StrEnum):
+    """Where the latents that an edit goes on from come from."""
+
+    INVERTED = "inverted"
+    PICTURE = "picture"
+
+
+def check_inverted(schema: pa.Schema, column: str, wanted: dict[str, Any], where: str) -> None:
+    """Compare what is known of inverted latents, from the metadata of their column, with what an edit needs.
+
+    Raises:
+        ColumnError: there are none, or they were made otherwise.
+    """
+    if column not in schema.names:
+        raise ColumnError(
+            f"there is no column {column!r}; put an `invert` step before, or let this one invert with `start: picture`",
+            where,
+        )
+    known = {key.decode(): value.decode() for key, value in (schema.field(column).metadata or {}).items()}
+    for name, value in wanted.items():
+        if name in known and known[name] != str(value):
+            raise ColumnError(
+                f"column {column!r} was inverted with {name} {known[name]}, but this step has {name} {value}", where
+            )
