@@ -41,7 +41,7 @@ def invert_exactly(
         latents: ``(n, c, h, w)`` at level 0, in single precision.
         guidance_scale: ``(n,)``; read only where ``predict`` makes two passes.
         tolerance: a row is found when its correction, which is still made, has a root mean square below this;
-            and given up when its correction grows, as it does in half precision where the tolerance is out of reach.
+            and given up when its correction no longer halves, as in half precision where the tolerance is out of reach.
         max_iterations: evaluations of the network in a step, at the most.
         end: the level to go to, the noisiest unless given.
         methods: only what they do after a step is done.
@@ -78,7 +78,7 @@ class _Solver:
             noise = torch.where(moving, predicted, noise)
             guess = torch.where(moving, mixing.next(guess, correction), guess)
             size = correction.square().mean((1, 2, 3), True).sqrt()
-            moving &= (size >= self.tolerance) & (size < least)
+            moving &= (size >= self.tolerance) & (size < least / 2)
             least = torch.minimum(size, least)
             if not moving.any():
                 break

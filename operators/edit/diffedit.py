@@ -158,7 +158,7 @@ class DiffEditor(Editor[DiffEdit]):
         from operators.diffusion.trajectory import Trajectory
 
         family = self._family
-        given = [torch.from_numpy(row.latents[: top + 1]) for row in sources if row.latents is not None]
+        given = [torch.tensor(row.latents[: top + 1]) for row in sources if row.latents is not None]
         if given:
             return torch.stack(given, 1).to(family.device, torch.float32)
         pixels = torch.stack([row.pixels for row in sources if row.pixels is not None])

@@ -163,7 +163,7 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         family = self._family
         latents = [row.latents for row in sources if row.latents is not None]
         if latents:
-            last = [torch.from_numpy(given if given.ndim == 3 else given[-1]) for given in latents]
+            last = [torch.tensor(given if given.ndim == 3 else given[-1]) for given in latents]
             return torch.stack(last).to(family.device, torch.float32)
         generators = row_generators(row.seed for row in sources)
         pixels = [row.pixels for row in sources if row.pixels is not None]

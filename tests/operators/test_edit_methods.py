@@ -32,6 +32,7 @@ from operators.errors import ModelError
 from operators.images import decode_all, encode_all
 from operators.models.builtin.scenes import TRAINING_SERIES, scene
 from tests.operators import tiny
+from tests.operators.edits import floats, floats_of, mask
 from training import language
 from training.instructor import edit
 
@@ -60,32 +61,6 @@ def folders(diffusion_folder: Path, instructed_folder: Path) -> dict[type[Edit],
 @pytest.fixture(scope="module")
 def masks() -> pa.StructArray:
     return encode_all([mask(4 * k, 8, 40, 32 + 4 * k) for k in range(6)])
-
-
-def mask(left: int, top: int, right: int, bottom: int) -> Image.Image:
-    picture = np.zeros((64, 64), np.uint8)
-    picture[top:bottom, left:right] = 255
-    return Image.fromarray(picture)
-
-
-def floats(spec: Edit, table: pa.Table) -> dict[str | None, torch.Tensor]:
-    """Pictures as they are before they become bytes, by what they shall show."""
-    return floats_of(spec.load(), table)
-
-
-def floats_of(operator: Any, table: pa.Table) -> dict[str | None, torch.Tensor]:
-    made: dict[str | None, torch.Tensor] = {}
-    finished = type(operator).finished.__get__(operator)
-
-    def keep(batch: list[EditRow], pixels: torch.Tensor) -> torch.Tensor:
-        pictures: torch.Tensor = finished(batch, pixels)
-        made.update({row.target: picture for row, picture in zip(batch, pictures, strict=True)})
-        return pictures
-
-    operator.finished = keep
-    result = operator(table)
-    assert result[columns.ERROR].to_pylist() == [None] * result.num_rows
-    return made
 
 
 def reference(pipeline_class: Any, folder: Path, scheduler: str | None, **given: Any) -> torch.Tensor:
