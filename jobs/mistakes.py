@@ -47,7 +47,7 @@ def first_mistake(error: ValidationError, content: Any) -> tuple[list[Key], str]
     first = found[0][0]
     here = [(keys, fault) for keys, fault in found if keys[: len(first)] == first]
     # A misspelt key explains what else is amiss; a branch of a union that got further is the one that was meant.
-    misspelt = [(keys, fault) for keys, fault in found if fault["type"] == "extra_forbidden"]
+    misspelt = [(keys, fault) for keys, fault in found if _is_misspelt(fault, keys)]
     keys, fault = max(misspelt or here, key=lambda item: (len(item[0]), item[1]["type"] not in _WANTED))
     wanted = [_wanted(fault, keys) for other, fault in here if other == keys]
     return keys, _message(fault, keys) or f"{_shown(fault['input'])} won't do; write {' or '.join(wanted)}"
@@ -70,17 +70,32 @@ def _message(fault: Any, keys: Sequence[Key]) -> str | None:
     return None
 
 
+def _is_misspelt(fault: Any, keys: Sequence[Key]) -> bool:
+    """Whether an option is not there in any form that is allowed at its place, or not with the method."""
+    if fault["type"] != "extra_forbidden":
+        return False
+    return _method(fault["loc"]) is not None or keys[-1] not in _options(keys[:-1])
+
+
 def _misspelt(path: Sequence[Key], keys: Sequence[Key]) -> str:
     """About an option that is not there, or only with another method; ``path`` names the branches of unions too."""
-    word, known = str(keys[-1]), _options(keys[:-1])
+    word, known, method = str(keys[-1]), _options(keys[:-1]), _method(path)
+    if method is not None:
+        specs = methods(str(path[2]))
+        by_method = {name: list(spec.model_json_schema()["properties"]) for name, spec in specs.items()}
+        others = [name for name, options in by_method.items() if word in options]
+        if others:
+            return f"option {word!r} belongs to {' and '.join(others)}, not to {method}"
+        known = by_method[method]
+    return f"there is no option {word!r}{meant(word, known)}"
+
+
+def _method(path: Sequence[Key]) -> str | None:
+    """The method whose option a path leads to, where the operator has several."""
     match path:
         case ("steps", int(), str(kind), str(method), _) if method in methods(kind):
-            by_method = {name: list(spec.model_json_schema()["properties"]) for name, spec in methods(kind).items()}
-            others = [name for name, options in by_method.items() if word in options]
-            if others:
-                return f"option {word!r} belongs to {' and '.join(others)}, not to {method}"
-            known = by_method[method]
-    return f"there is no option {word!r}{meant(word, known)}"
+            return method
+    return None
 
 
 def _wanted(fault: Any, keys: Sequence[Key]) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ def shown_operators() -> str:
 
 
 def shown_options(kind: str) -> str:
-    """Every option of an operator, with its default and what it does; those of all methods once."""
+    """Every option of an operator, with its default and what it does; common ones once."""
     head = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
     by_method = methods(kind)
     if not by_method:
@@ -86,10 +87,11 @@ def shown_options(kind: str) -> str:
 
 
 def common_options(kind: str) -> tuple[list[Option], dict[str, list[Option]]]:
-    """The options that all methods of an operator have alike, and each method's own."""
+    """The options that all methods of an operator have, as most have them, and what is each method's own."""
     given = {method: [row for row in options(spec) if row[0] != METHOD] for method, spec in methods(kind).items()}
-    first, *others = given.values()
-    common = [row for row in first if all(row in rows for rows in others)]
+    everywhere = set.intersection(*({name for name, _, _ in rows} for rows in given.values()))
+    alike = Counter(row for rows in given.values() for row in rows)
+    common = [row for row, count in alike.items() if row[0] in everywhere and count > len(given) / 2]
     which: Option = (METHOD, "must be given", ", ".join(given))
     return [which, *common], {method: [row for row in rows if row not in common] for method, rows in given.items()}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from operators import KINDS
 
 JOB = """
 name: quickstart
@@ -64,7 +65,9 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], job: Path) -> None:
 
 def test_operators_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = latentmill(capsys, "operators")
-    assert [line.split()[0] for line in out.splitlines()] == ["caption", "generate"]
+    listed = [line.split()[:2] for line in out.splitlines()]
+    assert [words[0] for words in listed] == ["caption", "invert", *["edit"] * 6, "generate"]
+    assert ["edit", "pix2pix_zero"] in listed
     _, out, _ = latentmill(capsys, "operators", "caption")
     options = {line.split()[0]: line for line in out.splitlines()[3:]}
     assert options["num_beams"].split(maxsplit=2)[1:] == [
@@ -77,10 +80,22 @@ def test_operators_are_listed_with_their_options(capsys: pytest.CaptureFixture[s
     assert json.loads(out)["caption"]["properties"]["num_beams"]["default"] == 1
 
 
-@pytest.mark.parametrize("operator", ["caption", "generate"])
+def test_an_option_that_one_method_has_otherwise_is_shown_for_all_and_for_that_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out, _ = latentmill(capsys, "operators", "edit")
+    common, *_ = [block for block in out.split("\n\n") if block.startswith("option")]
+    instruct = out.partition("edit, method instruct")[2].partition("edit, method")[0]
+    assert "\nmodel " in common
+    assert "builtin:stable-diffusion" in common
+    assert "builtin:instruct-pix2pix" in instruct
+    assert out.count("\nmodel ") == 2
+
+
+@pytest.mark.parametrize("operator", KINDS)
 def test_every_option_is_described(capsys: pytest.CaptureFixture[str], operator: str) -> None:
     _, out, _ = latentmill(capsys, "operators", operator)
-    assert all(len(line.split()) > 3 for line in out.splitlines()[2:])
+    assert all(len(line.split()) > 3 for line in out.splitlines()[2:] if line)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +153,7 @@ def test_plan_imports_nothing_heavy(job: Path) -> None:
     code = f"""
 import sys
 from jobs.cli import main
+from operators import KINDS
 try:
     main(["plan", {str(job)!r}])
 except SystemExit as ended:

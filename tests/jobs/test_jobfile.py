@@ -200,6 +200,42 @@ def test_steps_in_impossible_order_name_the_step_that_is_missing(tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("from: cat, to: dog", ": give a `method`: pix2pix_zero, diffedit, img2img, inpaint, instruct, cycle"),
+        ("method: pix2pix, from: cat, to: dog", ".method: there is no edit method 'pix2pix'; did you mean 'pix2pix_z"),
+        (
+            "method: pix2pix_zero, from: cat, to: dog, mask_maps: 3",
+            ".mask_maps: option 'mask_maps' belongs to diffedit, not to pix2pix_zero",
+        ),
+        ("method: cycle, from: cat, to: dog, strenth: 1", ".strenth: there is no option 'strenth'; did you mean 'str"),
+        (
+            "method: cycle, from: cat, to: dog, strength: 2",
+            ".strength: 2 won't do; write 1.0 or less or {column",
+        ),
+        ("method: cycle, from: 3, to: dog", ".from: 3 won't do; write text, in quotes if need be or a mapping with wo"),
+        ("method: cycle, from: cat, to: [3]", ".to.0: 3 won't do; write text, in quotes if need be or a mapping with"),
+        ("method: cycle, from: {word: cat}, to: dog", ".from.sentences: this must be given: sentences about the"),
+        ("method: cycle, from: {colum: x}, to: dog", ".from.colum: there is no option 'colum'; did you mean 'column'?"),
+        ("method: cycle", ": say what to change with `from` and `to`, or give a `target_prompt`"),
+        (
+            "method: cycle, from: cat, to: dog, target_prompt: a dog",
+            ": `target_prompt` stands in place of `from` and `to`: give one or the other",
+        ),
+        ("method: cycle, from: cat, to: [dog, dog]", ": to has 'dog' twice; rows would have the same id"),
+        (
+            "method: pix2pix_zero, from: cat, to: dog, scheduler: euler",
+            ": pix2pix_zero is wrong with scheduler 'euler'; it takes ddim or DDIMScheduler",
+        ),
+    ],
+)
+def test_a_mistake_in_an_edit_is_one_line(tmp_path: Path, options: str, line: str) -> None:
+    text = f"source: builtin:shapes\nsteps:\n  - caption\n  - edit: {{{options}}}\nsink: out\n"
+    told = refused(tmp_path, text)
+    assert told.startswith(f"job.yaml:4: steps.1.edit{line}"), told
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "3\n"])
 def test_what_is_no_mapping_is_no_job(tmp_path: Path, text: str) -> None:
     assert refused(tmp_path, text) == "job.yaml:1: a job file is a mapping with `source`, `steps` and `sink`"

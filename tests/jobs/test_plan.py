@@ -12,8 +12,8 @@ import pytest
 
 from jobs import Job
 from jobs.show import plan_as_json, shown_plan
-from operators import Caption, Column, Generate, columns
-from operators.errors import SourceError, SpecError
+from operators import Caption, Column, DiffEdit, Edit, Generate, Invert, Pix2PixZero, columns
+from operators.errors import ColumnError, SourceError, SpecError
 from operators.tensors import pack, unpack
 from tests.jobs.steps import Latents, Planned, Read
 
@@ -94,6 +94,75 @@ def test_tensors_that_were_made_in_another_way_are_no_one_source(tmp_path: Path)
     with pytest.raises(SourceError, match=r"b\.parquet: the tensors in column 'latents' .* than those of a\.parquet"):
         planned(Read(), source=str(tmp_path))
     assert planned(Read(), source=str(tmp_path / "a.parquet")).rows == 1
+
+
+def test_the_main_job_is_two_stages() -> None:
+    plan = planned(Caption(), Invert(), Pix2PixZero(from_="cat", to=("dog", "tiger")))
+    assert [stage.names for stage in plan.stages] == [["caption"], ["invert", "edit"]]
+    assert (plan.rows, plan.rows_out) == (4, 8)
+    assert plan.not_kept == ["inverted_latents"]
+
+
+CHANGE: Any = {"from": "cat", "to": "dog"}
+OTHER: Any = {"model": "some/other"}
+
+
+@pytest.mark.parametrize(
+    ("invert", "edit", "told"),
+    [
+        (
+            None,
+            Pix2PixZero(**CHANGE),
+            "put an `invert` step before, or let this one invert",
+        ),
+        (
+            None,
+            DiffEdit(**CHANGE, start="inverted"),
+            "there is no column 'inverted_latents'; put an `invert` step befo",
+        ),
+        (
+            Invert(**OTHER),
+            Pix2PixZero(**CHANGE),
+            "'inverted_latents' was inverted with model some/other, but this step",
+        ),
+        (
+            Invert(),
+            Pix2PixZero(**CHANGE, **OTHER),
+            "with model builtin:stable-diffusion, but this step has model",
+        ),
+        (Invert(), DiffEdit(**CHANGE, start="inverted"), "trajectory"),
+        (
+            Invert(trajectory=True, steps=30),
+            DiffEdit(**CHANGE, start="inverted"),
+            "was inverted with steps 30, but this step has steps 50",
+        ),
+        (
+            Invert(trajectory=True, **OTHER),
+            DiffEdit(**CHANGE, start="inverted"),
+            "was inverted with model some/other, but this step has model builtin:stable-diffusion",
+        ),
+    ],
+)
+def test_an_edit_refuses_latents_that_it_cant_go_on_from(invert: Invert | None, edit: Edit, told: str) -> None:
+    steps = [Caption(), edit] if invert is None else [Caption(), invert, edit]
+    with pytest.raises(ColumnError) as caught:
+        planned(*steps)
+    assert str(caught.value).startswith(f"steps.{len(steps) - 1}.edit: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("invert", "edit"),
+    [
+        (Invert(), Pix2PixZero(**CHANGE, steps=30)),
+        (Invert(trajectory=True, steps=30), DiffEdit(**CHANGE, start="inverted", steps=30)),
+        (Invert(trajectory=True), DiffEdit(**CHANGE, start="inverted", steps=Column(column="x"))),
+        (Invert(), DiffEdit(**CHANGE)),
+    ],
+)
+def test_an_edit_takes_latents_that_it_can_go_on_from(invert: Invert, edit: Edit) -> None:
+    plan = planned(Caption(), invert, edit, source=pa.table({"image": pa.array([b"a"]), "x": [3]}))
+    assert plan.output.field("edited_image").type == columns.IMAGE
 
 
 def test_a_step_that_cant_be_compiled_is_refused() -> None:
