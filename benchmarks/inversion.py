@@ -29,7 +29,7 @@ from operators.models.ref import ModelRef
 
 STEPS = 50
 EDICT_MIXING = 0.93
-COSTLY = ("fixed_point_5", "renoise")
+COSTLY = ("fixed_point_3", "fixed_point_5", "renoise", "edict")
 
 
 class Network:
@@ -196,7 +196,7 @@ TWO: dict[str, tuple[Any, Any, Any]] = {
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Every way on the same scenes, at both guidance scales; without the two that cost most if it is to be quick."""
+    """Every way on the same scenes, at both guidance scales; without the four that cost most if it is to be quick."""
     rows = 1 if quick else 32
     ways = [name for name in (*ONE, *TWO) if not (quick and name in COSTLY)]
     figures: dict[str, Any] = {}
