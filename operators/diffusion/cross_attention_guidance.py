@@ -9,10 +9,6 @@ from operators.diffusion.attention import CrossAttention
 from operators.diffusion.ddim import Way
 from operators.diffusion.loop import Method, Predict, guide
 
-_LOSS_SCALE = 1024.0
-"""Keeps small gradients above what half precision can hold; a power of two, so that nothing is rounded."""
-
-
 class Reference:
     """The trajectory that an edit is held to: a plain reconstruction, one step at a time.
 
@@ -77,8 +73,8 @@ class CrossAttentionGuidance(Method):
                 for now, then in zip(maps, held, strict=True)
             ]
             loss = torch.stack(apart).sum()
-            (gradient,) = torch.autograd.grad(loss * (_LOSS_SCALE / passes), moved)
-        return inputs - self._amount * (gradient / _LOSS_SCALE)
+            (gradient,) = torch.autograd.grad(loss / passes, moved)
+        return inputs - self._amount * gradient
 
     def _of_rows(self, maps: Tensor, passes: int) -> Tensor:
         per_pass = maps.view(passes, -1, *maps.shape[1:])

@@ -23,7 +23,7 @@ from operators import Column, columns
 from operators.diffusion.inpainting import covered
 from operators.diffusion.loop import guide_by_picture
 from operators.diffusion.schedulers import build
-from operators.edit.base import Edit, EditRow
+from operators.edit.base import Edit
 from operators.edit.cycle import Cycle
 from operators.edit.img2img import Img2Img
 from operators.edit.inpaint import Inpaint

@@ -16,11 +16,13 @@ from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_di
 from pydantic import ValidationError
 
 from operators import Column, Pix2PixZero, columns
-from operators.diffusion.attention import CrossAttention
+from operators.diffusion.attention import CrossAttention, readable
+from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
+from operators.diffusion.ddim import Ddim
 from operators.diffusion.family import load_family
 from operators.edit.concepts import Sentences
 from operators.errors import ColumnError
-from operators.models.loading import diffusion_files
+from operators.models.loading import Precision, diffusion_files
 from operators.models.ref import ModelRef
 from operators.tensors import pack
 from tests.operators.edits import floats, floats_of
@@ -190,3 +192,26 @@ def test_wrong_use_is_told_before_or_costs_the_row_alone(diffusion_folder: Path,
     )
     codes = [error and error["code"] for error in spec.load()(table)[columns.ERROR].to_pylist()]
     assert codes == [None, "value_invalid", "value_invalid", "not_finite", "value_missing"]
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float16", 0.01), ("bfloat16", 0.08)])
+def test_the_gradient_is_fine_enough_in_half_precision(precision: str, most: float) -> None:
+    """diffusers' is 2 % off in float16 and 14 % in bfloat16, where maps and loss are in half precision too."""
+    latents = torch.randn((2, 4, 16, 16), generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1, -1)
+    timestep = torch.tensor(501)
+    gradients = []
+    for kind in ("float32", precision):
+        files = diffusion_files(ModelRef("builtin:stable-diffusion"))
+        family = load_family(files, torch.device("cpu"), Precision(kind))
+        nothing = family.encode_negative_prompts(["", ""])
+        own, other = (family.encode_prompts([f"a red {shape}", f"a blue {shape}"]) for shape in ("circle", "star"))
+        with readable(family.unet) as layers, torch.no_grad():
+            way = Ddim(family.scheduler, 2).sampling()
+            reference = Reference(layers, family.predictor(nothing, own), way, latents[0], torch.tensor([3.0, 3.0]))
+            guidance = CrossAttentionGuidance(
+                layers, family.predictor(nothing, other), reference, torch.arange(2), torch.ones(2)
+            )
+            gradients.append(latents - guidance.before(latents, timestep))
+    exact, coarse = gradients
+    assert exact.abs().max() > 0.01
+    assert (coarse - exact).norm() / exact.norm() < most
