@@ -19,6 +19,7 @@ from tests.ray.datasets import files, outcomes, rows
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
+PARTS = 80
 
 
 def started(job_file, cluster):
@@ -46,10 +47,14 @@ def workers():
 
 def written(path, sink):
     job = {
-        "source": "builtin:shapes?rows=480&seed=5",
-        "steps": [{"caption": {"max_new_tokens": 12}}],
-        "sink": {"uri": str(sink), "part_rows": 6},
-        "resources": {"caption": {"cpus": 0.5, "threads": 1}},
+        "source": f"builtin:shapes?rows={2 * PARTS}&seed=5",
+        "steps": [
+            {"caption": {"max_new_tokens": 12}},
+            {"invert": {"steps": 2, "reconstruction": False}},
+            {"edit": {"method": "pix2pix_zero", "from": {"column": "shape"}, "to": ["star", "ring"], "steps": 2}},
+        ],
+        "sink": {"uri": str(sink), "part_rows": 2},
+        "resources": {"default": {"cpus": 0.5, "threads": 1}},
     }
     path.write_text(yaml.safe_dump(job))
     return path
@@ -65,7 +70,7 @@ def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
     run = started(job_file, cluster)
     while sum(kills.values()) < KILLS:
         before = committed(harried)
-        while committed(harried) < min(before + rng.randint(1, 5), 79) and run.poll() is None:
+        while committed(harried) < min(before + rng.randint(1, 5), PARTS - 1) and run.poll() is None:
             time.sleep(rng.uniform(0.0, 0.1))
         assert run.poll() is None, run.stdout.read().decode()
         victim = rng.choice(["driver", "worker"])
@@ -82,8 +87,9 @@ def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
     assert kills["driver"] >= 2
     assert kills["worker"] >= 2
 
-    same = ["row_id", "source_id", "content_hash", "row_seed", "caption", "true_caption"]
+    same = ["row_id", "source_id", "content_hash", "row_seed", "caption", "true_caption", "edited_image_prompt"]
     pd.testing.assert_frame_equal(rows(harried)[same], rows(calm)[same])
+    assert len(rows(harried)) == 4 * PARTS
     pd.testing.assert_frame_equal(outcomes(harried).drop(columns="attempt"), outcomes(calm).drop(columns="attempt"))
     assert files(harried)["data"] == files(harried)["_latentmill/outcomes"]
     assert not list((harried / ".unfinished").glob("*"))
