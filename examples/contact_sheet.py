@@ -1,12 +1,13 @@
 """Put the pictures of a dataset side by side: ``python examples/contact_sheet.py out/quickstart sheet.png``.
 
-Every column of pictures is one column of a row's tile, with its texts below.
+One tile for each source row: the pictures of all rows that it became, each once, with their texts below.
 """
 
 from __future__ import annotations
 
 import sys
 import textwrap
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -15,27 +16,37 @@ from PIL import Image, ImageDraw, ImageFont
 from operators.columns import IMAGE, LINEAGE
 from operators.images import decode
 
-SIDE, GAP, LINE, TILES_A_LINE, MOST = 160, 8, 15, 4, 24
+SIDE, GAP, LINE, TILES_A_LINE, MOST = 140, 8, 15, 3, 24
 
 
 def main(folder: str, target: str) -> None:
     table = pads.dataset(f"{folder}/data").head(MOST)
     pictures = [field.name for field in table.schema if field.type == IMAGE]
     texts = [field.name for field in table.schema if pa.types.is_string(field.type) and field.name not in LINEAGE.names]
-    tiles = [tile([row[name] for name in pictures], [row[name] for name in texts]) for row in table.to_pylist()]
-    width, height = tiles[0].width, max(one.height for one in tiles)
+    by_source = [list(rows) for _, rows in groupby(table.to_pylist(), lambda row: row["source_id"])]
+    tiles = [tile(once(rows, pictures), once(rows, texts)) for rows in by_source]
+    width, height = max(one.width for one in tiles), max(one.height for one in tiles)
     lines = -(-len(tiles) // TILES_A_LINE)
     sheet = Image.new("RGB", (TILES_A_LINE * width, lines * height), "white")
     for number, one in enumerate(tiles):
         sheet.paste(one, (number % TILES_A_LINE * width, number // TILES_A_LINE * height))
     sheet.save(target)
-    print(f"{len(tiles)} rows are shown in {target}")
+    print(f"{len(tiles)} source rows are shown in {target}")
+
+
+def once(rows: list[dict], names: list[str]) -> list:
+    """What some columns of some rows hold, column by column, without what is there already."""
+    found: list = []
+    for value in (row[name] for name in names for row in rows):
+        if value and value not in found:
+            found.append(value)
+    return found
 
 
 def tile(pictures: list[dict], texts: list[str]) -> Image.Image:
-    """One row: its pictures side by side, its texts below."""
+    """One source row: its pictures side by side, its texts below."""
     width = len(pictures) * (SIDE + GAP) + GAP
-    lines = [line for text in texts for line in textwrap.wrap(text or "", width // 8)]
+    lines = [line for text in texts for line in textwrap.wrap(text, width // 7)]
     made = Image.new("RGB", (width, SIDE + 2 * GAP + len(lines) * LINE), "white")
     for number, picture in enumerate(pictures):
         square = decode(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)

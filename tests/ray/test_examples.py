@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.jobfile import JobFile
 from operators.images import decode
 from operators.models.builtin.reading import read
 from tests.ray.datasets import rows
@@ -38,12 +39,28 @@ def quickstart(tmp_path_factory):
 def test_the_quickstart_says_and_draws_what_is_right(quickstart):
     folder, done = quickstart
     assert done.stderr == ""
-    assert re.search(r"rows in +24 *\nrows out +24 *\n", done.stdout)
+    assert re.search(r"rows in +12 *\nrows out +24 *\n", done.stdout)
     made = rows(folder / "out" / "quickstart")
     shown = [read(np.asarray(decode(picture))).caption for picture in made["image"]]
-    drawn = [read(np.asarray(decode(picture))).caption for picture in made["generated_image"]]
+    drawn = [read(np.asarray(decode(picture))) for picture in made["edited_image"]]
     assert sum(said == seen for said, seen in zip(made["caption"], shown, strict=True)) >= 22
-    assert sum(said == seen for said, seen in zip(made["caption"], drawn, strict=True)) >= 21
+    assert sum(asked == seen.caption for asked, seen in zip(made["edited_image_prompt"], drawn, strict=True)) >= 21
+    assert sum(row_id.endswith(seen.shape) for row_id, seen in zip(made["row_id"], drawn, strict=True)) >= 21
+
+
+@pytest.mark.parametrize("method", ["pix2pix_zero", "diffedit", "img2img", "cycle"])
+def test_the_quickstart_is_another_method_by_one_word(method):
+    plan = JobFile.read(ROOT / "examples" / "quickstart.yaml", [f"steps.2.edit.method={method}"]).plan()
+    assert plan.steps[-1].spec.method == method
+    assert plan.rows_out == 24
+
+
+def test_the_command_in_readme_that_changes_the_method(quickstart):
+    folder, _ = quickstart
+    _, arguments = re.search(r"^latentmill run (\S+) (.*method=.*)$", (ROOT / "README.md").read_text(), re.M).groups()
+    few = ["--limit", "2", "--set", "steps.2.edit.steps=4", "--set", "steps.1.invert.steps=4"]
+    done = run(folder, "-m", "jobs", "run", ROOT / "examples" / "quickstart.yaml", *arguments.split(), *few)
+    assert re.search(r"rows in +2 *\nrows out +4 *\n", done.stdout)
 
 
 def test_readmes_snippet_reads_what_the_quickstart_wrote(quickstart):
@@ -69,7 +86,7 @@ def test_one_operator_alone(tmp_path):
 
 def test_the_same_job_in_python(tmp_path):
     printed = run(tmp_path, ROOT / "examples" / "python_job.py").stdout
-    assert "6 rows in, 6 rows out" in printed
+    assert "3 rows in, 6 rows out" in printed
     assert printed.count("shapes#0000") == 6
 
 
