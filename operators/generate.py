@@ -11,13 +11,14 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
+from operators.base import Column, Kind, Operator, Produced, column_options, required, values
 from operators.diffusion.schedulers import Sampling, build, check_name
 from operators.diffusion.sizes import WIDEST, check_size
+from operators.diffusion.spec import DiffusionSpec
 from operators.errors import RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
-from operators.models.loading import ModelFiles, Precision, diffusion_files, pick_device
-from operators.models.ref import ModelRef, Origin
+from operators.models.loading import pick_device
+from operators.models.ref import Origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,13 +40,11 @@ _STRENGTH = 0.8
 Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
-class Generate(Spec):
+class Generate(DiffusionSpec):
     """Make pictures from prompts, or change pictures as prompts say (SDEdit, Meng et al. 2022)."""
 
     kind: ClassVar[str] = "generate"
-    compiles: ClassVar[bool] = True
 
-    model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x or 2.x model")
     prompt: str | Column = Field(Column(column="prompt"), description="what to show")
     negative_prompt: str | Column = Field("", description="what to keep away from; has no effect without guidance")
     guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Column | None = Field(
@@ -68,14 +67,12 @@ class Generate(Spec):
     scheduler: Annotated[str, AfterValidator(check_name)] | None = Field(
         None, description="sampler, by short name as in `euler` or by diffusers' class; the model's own unless given"
     )
-    output: Annotated[str, Field(min_length=1)] = Field("generated_image", description="column to add")
+    output: Annotated[str, Field(min_length=1)] = Field(
+        "generated_image", description="column to add, with OUTPUT_truncated beside it"
+    )
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture in `image` with more pixels is rejected")
-    precision: Precision = Field(
-        Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
-    )
-    allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -89,24 +86,12 @@ class Generate(Spec):
         return {**pictures, **column_options(self, _OPTION_KINDS)}
 
     def writes(self) -> dict[str, pa.DataType]:
-        """The pictures."""
-        return {self.output: columns.IMAGE}
+        """The pictures, and what of the texts the model did not take in."""
+        return {self.output: columns.IMAGE, f"{self.output}_truncated": columns.TEXT}
 
     def branches(self) -> tuple[str, ...]:
         """``0``, ``1``, ... where a row has more pictures than one."""
         return tuple(map(str, range(self.images_per_row))) if self.images_per_row > 1 else ()
-
-    def models(self) -> tuple[ModelRef, ...]:
-        """The diffusion model."""
-        return (self.model,)
-
-    def stage(self) -> None:
-        """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
-        self.files()
-
-    def files(self) -> ModelFiles:
-        """The model's files on this machine."""
-        return diffusion_files(self.model, self.allow_pickle)
 
     def load(
         self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
@@ -148,8 +133,7 @@ class Generator(Operator[Generate, Wish]):
         from operators.diffusion.family import load_family
 
         super().__init__(spec, step, batch_rows)
-        self._files = spec.files()
-        self._family = load_family(self._files, pick_device(device), spec.precision, compiled)
+        self._family = load_family(spec.files(), pick_device(device), spec.precision, compiled)
         self._scheduler = build(spec.scheduler, self._family.scheduler)
         own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
         self._defaults = {
@@ -161,7 +145,7 @@ class Generator(Operator[Generate, Wish]):
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the model's weights."""
-        return {str(self.spec.model): self._files.digest}
+        return {str(self.spec.model): self._family.digest}
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[Wish | RowError]:
         """Check what every row asks for, and decode its picture, if there is one, to the size it asks for."""
@@ -193,7 +177,8 @@ class Generator(Operator[Generate, Wish]):
 
         with torch.no_grad():
             pictures, errors = render(self._family, self._denoised(batch), self.spec.format, self.spec.quality)
-        return Produced({self.spec.output: pictures}, errors)
+        truncated = self._family.truncated([[wish.prompt, wish.negative_prompt] for wish in batch])
+        return Produced({self.spec.output: pictures, f"{self.spec.output}_truncated": truncated}, errors)
 
     def _denoised(self, batch: list[Wish]) -> Tensor:
         import torch

@@ -12,12 +12,12 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
+from operators.base import Column, Kind, Operator, Produced, column_options, required, values
 from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
+from operators.diffusion.spec import DiffusionSpec
 from operators.errors import NotFiniteError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, decode_all
-from operators.models.loading import ModelFiles, Precision, diffusion_files, pick_device
-from operators.models.ref import ModelRef
+from operators.models.loading import pick_device
 from operators.tensors import pack
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ def _ddim_only(name: str) -> str:
     return name
 
 
-class Invert(Spec):
+class Invert(DiffusionSpec):
     """Find the noise that a model, told what a picture shows, makes the picture of."""
 
     kind: ClassVar[str] = "invert"
-    compiles: ClassVar[bool] = True
 
-    model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion model")
     image: Annotated[str, Field(min_length=1)] = Field(
         "image", description="column of pictures, scaled and cropped to width x height"
     )
@@ -110,10 +108,6 @@ class Invert(Spec):
         "inverted_latents", description="column to add, with OUTPUT_truncated and OUTPUT_psnr beside it"
     )
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture with more pixels is rejected")
-    precision: Precision = Field(
-        Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
-    )
-    allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -138,18 +132,6 @@ class Invert(Spec):
         same = {name: getattr(self, name) for name in ("steps", "guidance_scale")}
         shown = {name: str(value) for name, value in same.items() if not isinstance(value, Column)}
         return {self.output: made_with | shown}
-
-    def models(self) -> tuple[ModelRef, ...]:
-        """The diffusion model."""
-        return (self.model,)
-
-    def stage(self) -> None:
-        """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
-        self.files()
-
-    def files(self) -> ModelFiles:
-        """The model's files on this machine."""
-        return diffusion_files(self.model, self.allow_pickle)
 
     def load(
         self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False

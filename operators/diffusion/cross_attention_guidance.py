@@ -9,6 +9,7 @@ from operators.diffusion.attention import CrossAttention
 from operators.diffusion.ddim import Way
 from operators.diffusion.loop import Method, Predict, guide
 
+
 class Reference:
     """The trajectory that an edit is held to: a plain reconstruction, one step at a time.
 

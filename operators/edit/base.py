@@ -13,15 +13,16 @@ import pyarrow as pa
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
+from operators.base import Column, Kind, Operator, Produced, column_options, required, values
 from operators.diffusion.schedulers import build, check_name
 from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
+from operators.diffusion.spec import DiffusionSpec
 from operators.edit.concepts import Concept, labels, word_of
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
-from operators.models.loading import ModelFiles, Precision, diffusion_files, pick_device
-from operators.models.ref import ModelRef, Origin
+from operators.models.loading import pick_device
+from operators.models.ref import Origin
 from operators.tensors import unpack
 
 if TYPE_CHECKING:
@@ -37,13 +38,12 @@ _BUILTIN_GUIDANCE = 3.0
 Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
-class Edit(Spec, ABC):
+class Edit(DiffusionSpec, ABC):
     """Change what pictures show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kind: ClassVar[str] = "edit"
-    compiles: ClassVar[bool] = True
     branches_share_seed: ClassVar[bool] = True
     per_row: ClassVar[dict[str, Kind]] = {}
     """Options of the method's own that a column may hold, and what it must hold."""
@@ -55,7 +55,6 @@ class Edit(Spec, ABC):
     """Whether a row is rejected whose prompt does not mention the word to change."""
 
     method: str = Field(description="how to edit")
-    model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion model")
     image: Annotated[str, Field(min_length=1)] = Field("image", description="column of pictures")
     prompt: str | Column = Field(Column(column="caption"), description="what the picture shows")
     from_: Concept | Column | None = Field(None, alias="from", description="what to change, a word of the prompt")
@@ -80,10 +79,6 @@ class Edit(Spec, ABC):
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture with more pixels is rejected")
-    precision: Precision = Field(
-        Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
-    )
-    allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -156,18 +151,6 @@ class Edit(Spec, ABC):
     def branches(self) -> tuple[str, ...]:
         """The words of ``to``, where it is a list."""
         return labels(self.to) if isinstance(self.to, tuple) else ()
-
-    def models(self) -> tuple[ModelRef, ...]:
-        """The diffusion model."""
-        return (self.model,)
-
-    def stage(self) -> None:
-        """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
-        self.files()
-
-    def files(self) -> ModelFiles:
-        """The model's files on this machine."""
-        return diffusion_files(self.model, self.allow_pickle)
 
 
 _PER_ROW = {

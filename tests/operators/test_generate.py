@@ -145,7 +145,7 @@ def test_pictures_are_written_in_the_format_asked_for(tiny_vae_folder: Path, enc
         ("prompt", None, "value_missing", "prompt is null"),
         ("width", 66, "value_invalid", "width is 66, but must be a multiple of 4"),
         ("height", 0, "value_invalid", "height is 0"),
-        ("height", 8196, "value_invalid", "height is 8196, but must be a multiple of 4 in 1..8192"),
+        ("height", 8196, "value_invalid", "height is 8196, but must be a multiple of 4 in 4..8192"),
         ("steps", 0, "value_invalid", "steps is 0, but must be in 1..1000"),
         ("steps", 1001, "value_invalid", "steps is 1001"),
         ("strength", 1.5, "value_invalid", "strength is 1.5"),
@@ -198,3 +198,12 @@ def test_a_row_that_is_not_finite_is_rejected_alone(tiny_vae_folder: Path) -> No
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Generate(**options)
+
+
+def test_what_the_text_encoder_leaves_out_is_told(diffusion_folder: Path) -> None:
+    long = "a red circle " * 20
+    made = Generate(model=str(diffusion_folder), steps=1).load()(pa.table({"prompt": ["a red circle", long]}))
+    whole, cut = made["generated_image_truncated"].to_pylist()
+    assert whole is None
+    assert long.endswith(cut + " ")
+    assert len(cut) < len(long) - 60
