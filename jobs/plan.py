@@ -141,14 +141,14 @@ def make_plan(job: Job) -> Plan:
     source = job.source if isinstance(job.source, Source) else open_source(job.source)
     described = source.describe(job.sink.part_rows)
     schema, steps = described.schema, []
-    for at, (name, spec) in enumerate(zip(job.step_names, job.steps, strict=True)):
-        where = f"steps.{at}.{spec.kind}"
+    for at, (name, given) in enumerate(zip(job.step_names, job.steps, strict=True)):
+        spec, where = given.settled(schema), f"steps.{at}.{given.kind}"
         for model in spec.models():
             _refuse_a_missing_folder(model, where)
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
         steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
-    return Plan(job, described, tuple(steps))
+    return Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), described, tuple(steps))
 
 
 def _refuse_unknown_steps(job: Job) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +81,10 @@ class Spec(BaseModel, ABC):
     def describes(self) -> dict[str, dict[str, str]]:
         """What later steps may want to know of the columns that are added: metadata of their fields, by column."""
         return {}
+
+    def settled(self, schema: pa.Schema) -> Self:  # noqa: ARG002
+        """The step as it will be after rows of such a schema: options left open take what their columns tell."""
+        return self
 
     def branches(self) -> tuple[str, ...]:
         """Labels of the rows that one row becomes; empty where a row stays one row under its own id."""

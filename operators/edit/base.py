@@ -18,11 +18,12 @@ from operators.diffusion.schedulers import build, check_name
 from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
 from operators.diffusion.spec import DiffusionSpec
 from operators.edit.concepts import Concept, labels, word_of
+from operators.edit.inverted import known_of
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
 from operators.models.loading import pick_device
-from operators.models.ref import Origin
+from operators.models.ref import ModelRef, Origin
 from operators.tensors import unpack
 
 if TYPE_CHECKING:
@@ -133,6 +134,13 @@ class Edit(DiffusionSpec, ABC):
     def target(self, prompt: str, word: str, to: str) -> str | None:
         """What to tell the network for a change of one word; None where the prompt does not mention it."""
         return replaced(prompt, word, to)
+
+    def settled(self, schema: pa.Schema) -> Self:
+        """The step with the model that its latents were inverted with, unless another one was named."""
+        made_with = known_of(schema, self.latents_column or "").get("model")
+        if made_with is None or "model" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"model": ModelRef(made_with)})
 
     def reads(self) -> dict[str, Kind]:
         """Pictures, masks and latents as the method takes them, and the columns that options name."""

@@ -35,7 +35,7 @@ class Instruct(Edit):
     extra_channels: ClassVar[tuple[int, ...]] = (4,)
 
     method: Literal["instruct"] = Field("instruct", description="how to edit")
-    model: ModelRef = Field(ModelRef("builtin:instruct-pix2pix"), description="an InstructPix2Pix model")
+    model: ModelRef = Field(ModelRef("timbrooks/instruct-pix2pix"), description="an InstructPix2Pix model")
     target_prompt: str | Column | None = Field(None, description="the instruction, instead of `from` and `to`")
     template: Annotated[str, AfterValidator(_checked)] = Field(
         "change {from} to {to}", description="the instruction that `from` and `to` make; without {from}, `to` is enough"

@@ -17,6 +17,12 @@ class Start(StrEnum):
     PICTURE = "picture"
 
 
+def known_of(schema: pa.Schema, column: str) -> dict[str, str]:
+    """What is known of how inverted latents were made, from the metadata of their column."""
+    metadata = schema.field(column).metadata if column in schema.names else None
+    return {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+
+
 def check_inverted(schema: pa.Schema, column: str, wanted: dict[str, Any], where: str) -> None:
     """Compare what is known of inverted latents, from the metadata of their column, with what an edit needs.
 
@@ -25,12 +31,13 @@ def check_inverted(schema: pa.Schema, column: str, wanted: dict[str, Any], where
     """
     if column not in schema.names:
         raise ColumnError(
-            f"there is no column {column!r}; put an `invert` step before, or let this one invert with `start: picture`",
+            f"there is no column {column!r}; put an `invert` step before and name its output in `latents`, "
+            "or let this step invert with `start: picture`",
             where,
         )
-    known = {key.decode(): value.decode() for key, value in (schema.field(column).metadata or {}).items()}
+    known = known_of(schema, column)
     for name, value in wanted.items():
         if name in known and known[name] != str(value):
             raise ColumnError(
-                f"column {column!r} was inverted with {name} {known[name]}, but this step has {name} {value}", where
+                f"column {column!r} was inverted with `{name}: {known[name]}`; this step needs `{name}: {value}`", where
             )

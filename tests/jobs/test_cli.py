@@ -48,7 +48,7 @@ def test_plan_says_what_would_be_done(capsys: pytest.CaptureFixture[str], job: P
     lines = out.splitlines()
     assert lines[0] == "quickstart: builtin:shapes?rows=24&seed=0 -> out"
     assert lines[4].split() == ["caption", "builtin:blip", "(built", "in)", "image", "caption"]
-    assert lines[5].endswith("generated_image (1 -> 2 rows)")
+    assert lines[5].endswith("generated_image, generated_image_truncated (1 -> 2 rows)")
     assert lines[-1].startswith("rows 24 -> 48, parts 1, plan ")
     assert {path.name for path in job.parent.iterdir()} == {"job.yaml"}
 
@@ -88,7 +88,7 @@ def test_an_option_that_one_method_has_otherwise_is_shown_for_all_and_for_that_o
     instruct = out.partition("edit, method instruct")[2].partition("edit, method")[0]
     assert "\nmodel " in common
     assert "builtin:stable-diffusion" in common
-    assert "builtin:instruct-pix2pix" in instruct
+    assert "timbrooks/instruct-pix2pix" in instruct
     assert out.count("\nmodel ") == 2
 
 

@@ -113,7 +113,7 @@ OTHER: Any = {"model": "some/other"}
         (
             None,
             Pix2PixZero(**CHANGE),
-            "put an `invert` step before, or let this one invert",
+            "put an `invert` step before and name its output in `latents`, or let",
         ),
         (
             None,
@@ -122,24 +122,24 @@ OTHER: Any = {"model": "some/other"}
         ),
         (
             Invert(**OTHER),
-            Pix2PixZero(**CHANGE),
-            "'inverted_latents' was inverted with model some/other, but this step",
+            Pix2PixZero(**CHANGE, model="builtin:stable-diffusion"),
+            "'inverted_latents' was inverted with `model: some/other`; this step needs",
         ),
         (
             Invert(),
             Pix2PixZero(**CHANGE, **OTHER),
-            "with model builtin:stable-diffusion, but this step has model",
+            "with `model: builtin:stable-diffusion`; this step needs `model: some/other`",
         ),
-        (Invert(), DiffEdit(**CHANGE, start="inverted"), "trajectory"),
+        (Invert(), DiffEdit(**CHANGE, start="inverted"), "this step needs `trajectory: true`"),
         (
             Invert(trajectory=True, steps=30),
             DiffEdit(**CHANGE, start="inverted"),
-            "was inverted with steps 30, but this step has steps 50",
+            "was inverted with `steps: 30`; this step needs `steps: 50`",
         ),
         (
-            Invert(trajectory=True, **OTHER),
-            DiffEdit(**CHANGE, start="inverted"),
-            "was inverted with model some/other, but this step has model builtin:stable-diffusion",
+            Invert(trajectory=True),
+            DiffEdit(**CHANGE, start="inverted", **OTHER),
+            "was inverted with `model: builtin:stable-diffusion`; this step needs `model: some/other`",
         ),
     ],
 )
@@ -163,6 +163,13 @@ def test_an_edit_refuses_latents_that_it_cant_go_on_from(invert: Invert | None, 
 def test_an_edit_takes_latents_that_it_can_go_on_from(invert: Invert, edit: Edit) -> None:
     plan = planned(Caption(), invert, edit, source=pa.table({"image": pa.array([b"a"]), "x": [3]}))
     assert plan.output.field("edited_image").type == columns.IMAGE
+
+
+def test_an_edit_takes_over_the_model_of_its_latents() -> None:
+    plan = planned(Caption(), Invert(**OTHER), Pix2PixZero(**CHANGE), source=pa.table({"image": pa.array([b"a"])}))
+    assert [str(model) for step in plan.steps[1:] for model in step.spec.models()] == ["some/other"] * 2
+    assert [len(stage.steps) for stage in plan.stages] == [1, 2]
+    assert plan.resolved()["steps"][2]["edit"]["model"] == "some/other"
 
 
 def test_a_step_that_cant_be_compiled_is_refused() -> None:

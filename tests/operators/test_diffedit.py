@@ -192,8 +192,8 @@ def test_wrong_use_is_told_before_or_costs_the_row_alone(tiny_vae_folder: Path, 
     known = {"model": "builtin:stable-diffusion", "trajectory": "false", "steps": "50"}
     schema = pa.schema([("image", columns.IMAGE), ("caption", pa.string())])
     for metadata, told in (
-        (known, "with trajectory false, but this step has trajectory true"),
-        (known | {"trajectory": "true", "steps": "30"}, "with steps 30, but this step has steps 50"),
+        (known, "`trajectory: false`; this step needs `trajectory: true`"),
+        (known | {"trajectory": "true", "steps": "30"}, "`steps: 30`; this step needs `steps: 50`"),
     ):
         with pytest.raises(ColumnError, match=told):
             DiffEdit(target_prompt="x", start="inverted").chain(

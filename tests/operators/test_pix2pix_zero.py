@@ -183,8 +183,9 @@ def test_wrong_use_is_told_before_or_costs_the_row_alone(diffusion_folder: Path,
     with pytest.raises(ColumnError, match="put an `invert` step before"):
         Pix2PixZero(from_="circle", to="square").chain(schema)
     other = schema.append(pa.field("inverted_latents", columns.TENSOR, metadata={"model": "a/b"}))
-    with pytest.raises(ColumnError, match="was inverted with model a/b"):
-        Pix2PixZero(from_="circle", to="square").chain(other)
+    with pytest.raises(ColumnError, match="was inverted with `model: a/b`"):
+        Pix2PixZero(from_="circle", to="square", model="c/d").chain(other)
+    assert Pix2PixZero(from_="circle", to="square").settled(other).model == "a/b"
     spec = Pix2PixZero(model=str(diffusion_folder), from_="circle", to="square", steps=2)
     given = [latents(1)[0], latents(1, 3, 16, 16)[0], latents(1, 4, 2, 2)[0], latents(1)[0] * np.float16(np.inf)]
     table = pa.table(
