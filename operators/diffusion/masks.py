@@ -35,10 +35,14 @@ def difference_map(predict: Predict, ddim: Ddim, clean: Tensor, noises: Tensor, 
     return total / noises.shape[1]
 
 
-def above_mean(maps: Tensor, threshold: Tensor) -> Tensor:
-    """Masks ``(n, 1, h, w)`` of maps ``(n, h, w)``: 1 where above ``threshold`` ``(n,)`` times the map's mean."""
-    limit = maps.mean((1, 2)) * threshold
-    return (maps > limit.view(-1, 1, 1)).float()[:, None]
+def peak(maps: Tensor) -> Tensor:
+    """The greatest value ``(n,)`` of each map ``(n, h, w)``, but for the extreme fiftieth."""
+    return maps.flatten(1).quantile(0.98, 1)
+
+
+def above(maps: Tensor, limits: Tensor) -> Tensor:
+    """Masks ``(n, 1, h, w)`` of maps ``(n, h, w)``: 1 where a map is above its limit ``(n,)``."""
+    return (maps > limits.view(-1, 1, 1)).float()[:, None]
 
 
 def to_latents(masks: Tensor, height: int, width: int) -> Tensor:

@@ -29,6 +29,16 @@ class Empty(StrEnum):
     COPY = "copy"
 
 
+class Yardstick(StrEnum):
+    """What of a row's own disagreement a threshold is a multiple of."""
+
+    PEAK = "peak"
+    MEAN = "mean"
+
+
+_THRESHOLDS = {Yardstick.PEAK: 0.5, Yardstick.MEAN: 1.5}
+
+
 class DiffEdit(Edit):
     """Change a picture where the source's and the target's prompts disagree about it, and nowhere else."""
 
@@ -61,8 +71,11 @@ class DiffEdit(Edit):
     mask_strength: Annotated[float, Field(gt=0, le=1)] | Column = Field(
         0.5, description="share of the steps that a picture is noised by to find the mask"
     )
-    mask_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Column = Field(
-        1.5, description="the mask is where the disagreement is above so many times its mean"
+    mask_yardstick: Yardstick = Field(
+        Yardstick.PEAK, description="what the threshold is a multiple of: the disagreement's `peak`, or its `mean`"
+    )
+    mask_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Column | None = Field(
+        None, description="the mask is where the disagreement is above it; 0.5 peaks or 1.5 means unless given"
     )
     empty: Empty = Field(Empty.REJECT, description="what becomes of a row whose mask is empty: `reject` or `copy`")
 
@@ -97,6 +110,17 @@ class DiffEdit(Edit):
 
 class DiffEditor(Editor[DiffEdit]):
     """Loaded DiffEdit."""
+
+    def __init__(
+        self,
+        spec: DiffEdit,
+        step: str | None = None,
+        batch_rows: int = 16,
+        device: str | None = None,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__(spec, step, batch_rows, device, compiled)
+        self._defaults["mask_threshold"] = _THRESHOLDS[spec.mask_yardstick]
 
     def group(self, prepared: EditRow) -> Hashable:
         """Also by how far rows go back."""
@@ -172,7 +196,7 @@ class DiffEditor(Editor[DiffEdit]):
         """Masks ``(n, 1, h, w)``: those given, or those that the prompts make."""
         import torch
 
-        from operators.diffusion.masks import above_mean, difference_map, to_latents
+        from operators.diffusion.masks import above, difference_map, peak, to_latents
         from operators.diffusion.noise import row_generators, row_noise
 
         family = self._family
@@ -186,7 +210,8 @@ class DiffEditor(Editor[DiffEdit]):
         apart = (source.hidden != target.hidden).flatten(1).any(1)
         maps = difference_map(family.predictor(source, target), ddim, clean, noises, level)
         maps = maps * apart.view(-1, 1, 1)
-        return above_mean(maps, self._per_row([row.options["mask_threshold"] for row in batch]))
+        limits = peak(maps) if self.spec.mask_yardstick is Yardstick.PEAK else maps.mean((1, 2))
+        return above(maps, limits * self._per_row([row.options["mask_threshold"] for row in batch]))
 
     def _pictured(self, mask: Tensor) -> pa.StructArray:
         """Masks at the size of the pictures."""

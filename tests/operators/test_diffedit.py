@@ -90,6 +90,7 @@ def test_mask_and_edit_are_those_of_diffusers(
         guidance_scale=5.0,
         mask_maps=4,
         mask_strength=0.6,
+        mask_yardstick="mean",
         mask_threshold=threshold,
         seed=7,
     )
@@ -107,7 +108,7 @@ MIXED = pa.table(
         "caption": [f"a {colour} circle" for colour in ("red", "green", "blue", "yellow", "purple", "cyan", "black")],
         "becomes": ["square", "star", "ring", "cross", "triangle", "square", "star"],
         "guidance": [5.0, 1.0, 2.0, 5.0, 7.5, 0.5, 3.0],
-        "threshold": [1.0, 1.5, 0.5, 1.2, 1.0, 0.9, 1.1],
+        "threshold": [0.5, 0.8, 0.3, 0.6, 0.5, 0.4, 0.7],
         "strength": [0.8, 0.8, 1.0, 0.8, 0.5, 0.8, 0.8],
         "steps": [5, 5, 5, 4, 5, 5, 4],
         "seed": [3, 1, 4, 1, 5, 9, 2],
