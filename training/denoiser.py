@@ -1,9 +1,9 @@
 """Train the built-in denoiser and its text encoder on the trained autoencoder's latents.
 
 ``python -m training.denoiser --out FOLDER``, after ``training.autoencoder`` into the same folder. The loss is the
-squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, eq. 8). The noise schedule is
-DDPM's linear one (Ho et al. 2020): at 16 x 16 latents Stable Diffusion's own would leave a picture's mean colour
-visible in what should be pure noise. The result is a whole Stable Diffusion folder.
+squared error of the predicted noise, weighted by the root of min(SNR, 5) / SNR (after Hang et al. 2023, eq. 8). The
+noise schedule is DDPM's linear one (Ho et al. 2020): at 16 x 16 latents Stable Diffusion's own would leave a picture's
+mean colour visible in what should be pure noise. The result is a whole Stable Diffusion folder.
 """
 
 from __future__ import annotations
