@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -14,6 +16,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from operators import Generate, columns
 from operators.diffusion.family import StableDiffusion, load_family
+from operators.images import decode
 from operators.invert import Invert
 from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
@@ -125,3 +128,15 @@ def test_what_is_left_out_of_a_text_is_told(family: StableDiffusion) -> None:
     assert left_out[1] is not None
     assert left_out[1].endswith("a red circle")
     assert len(left_out[1]) < len(long)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiling needs a C++ compiler")
+def test_a_compiled_network_makes_the_same_picture(tiny_vae_folder: Path) -> None:
+    table = pa.table({"prompt": ["a red circle"]})
+    made = [
+        Generate(model=str(tiny_vae_folder), steps=2).load(compiled=compiled)(table)["generated_image"]
+        for compiled in (False, True)
+    ]
+    plain, compiled = (np.asarray(decode(column[0].as_py())).astype(int) for column in made)
+    assert np.abs(plain - compiled).max() <= 1
