@@ -53,7 +53,7 @@ class StableDiffusion:
         self.unet = self._network(UNet2DConditionModel, "unet", torch_dtype=dtype)
         for network in (self._vae, self.unet):
             network.to(memory_format=torch.channels_last)
-        self.scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(files.folder / "scheduler")
+        self.scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(files.part("scheduler"))
         self.channels = int(self._vae.config.latent_channels)
         self.extra_channels = int(self.unet.config.in_channels) - self.channels
         self.factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
@@ -127,7 +127,7 @@ class StableDiffusion:
         return self.dtype
 
     def _load_text_encoders(self) -> None:
-        self._tokenizer = CLIPTokenizer.from_pretrained(self._files.folder / "tokenizer")
+        self._tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer"))
         self._text_encoder = self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)
 
     def _encoded(self, texts: Sequence[str]) -> Prompts:
@@ -153,7 +153,7 @@ class StableDiffusion:
     def _network(self, kind: Any, part: str, **options: Any) -> Any:
         with without_progress_bars():
             network = kind.from_pretrained(
-                self._files.folder / part, use_safetensors=self._files.use_safetensors, **options
+                self._files.part(part), use_safetensors=self._files.use_safetensors, **options
             )
         return network.to(self.device).eval().requires_grad_(False)
 
@@ -184,7 +184,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def _load_text_encoders(self) -> None:
         super()._load_text_encoders()
-        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.folder / "tokenizer_2")
+        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.part("tokenizer_2"))
         self._text_encoder_2 = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
 
     def _encoded(self, texts: Sequence[str]) -> Prompts:

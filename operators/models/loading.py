@@ -83,6 +83,16 @@ class ModelFiles:
             raise ModelError(f"model {str(self.ref)!r}: {name} is not JSON: {error}") from None
         return found
 
+    def part(self, name: str) -> Path:
+        """A subfolder of the model.
+
+        Raises:
+            ModelError: the model has none of this name.
+        """
+        if not (self.folder / name).is_dir():
+            raise self.refuse(f"has no folder {name}/")
+        return self.folder / name
+
     def refuse(self, reason: str) -> ModelError:
         """The error that says why this model won't do."""
         return ModelError(f"model {str(self.ref)!r} {reason}")

@@ -75,7 +75,10 @@ def test_another_kind_of_model_is_refused(blip_folder: Path, diffusion_folder: P
     xl = shutil.copytree(diffusion_folder, tmp_path / "xl")
     index = (xl / "model_index.json").read_text().replace('"StableDiffusionPipeline"', '"StableDiffusionXLPipeline"')
     (xl / "model_index.json").write_text(index)
-    with pytest.raises(ModelError, match="is a StableDiffusionXLPipeline; this step takes a StableDiffusionPipeline"):
+    with pytest.raises(ModelError, match="has no folder tokenizer_2/"):
+        Generate(model=str(xl)).load()
+    (xl / "model_index.json").write_text(index.replace("XLPipeline", "3Pipeline"))
+    with pytest.raises(ModelError, match="is a StableDiffusion3Pipeline; this step takes StableDiffusionPipeline, "):
         Generate(model=str(xl)).load()
 
 
