@@ -37,7 +37,7 @@ from operators.models.ref import ModelRef
 MODEL = ModelRef.parse(os.environ.get("MODEL", "builtin:stable-diffusion"))
 STEPS = 50
 BATCH = 25
-P2P = {"guidance_scale": 1.5, "cross_attention_guidance": 0.3}
+P2P = {"guidance_scale": 1.75, "cross_attention_guidance": 0.3}
 INVERSION: dict[str, Any] = {"method": "plain"}
 DIFFEDIT = {"guidance_scale": 3.0, "mask_strength": 0.4}
 PEER_THRESHOLD = 1.5
