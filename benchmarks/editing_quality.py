@@ -43,7 +43,7 @@ DIFFEDIT = {"guidance_scale": 3.0, "mask_strength": 0.4}
 PEER_THRESHOLD = 1.5
 """Of diffusers, in means of the difference; its default."""
 FIRST = 20_000
-"""The first scene; none from here on was looked at while the methods' settings were chosen."""
+"""The first scene; settings were chosen on scenes from 40,000 on."""
 
 Pixels = NDArray[np.uint8]
 Judged = dict[str, float]
