@@ -101,6 +101,11 @@ class Edit(DiffusionSpec, ABC):
         return self.to if isinstance(self.to, tuple) else (self.to,)
 
     @property
+    def defaults(self) -> dict[str, float]:
+        """Values of the method's own options where they are left open."""
+        return {}
+
+    @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if they are."""
         return self.image
@@ -239,7 +244,7 @@ class Editor(Operator[E, EditRow], ABC):
         )
         self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
         own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
-        self._defaults: dict[str, Any] = {"guidance_scale": own_guidance}
+        self._defaults: dict[str, Any] = {"guidance_scale": own_guidance, **spec.defaults}
 
     @abstractmethod
     def edited(self, batch: list[EditRow]) -> Edited:

@@ -80,6 +80,16 @@ class DiffEdit(Edit):
     empty: Empty = Field(Empty.REJECT, description="what becomes of a row whose mask is empty: `reject` or `copy`")
 
     @property
+    def defaults(self) -> dict[str, float]:
+        """The threshold, by its yardstick."""
+        return {"mask_threshold": _THRESHOLDS[self.mask_yardstick]}
+
+    @property
+    def picture_column(self) -> str | None:
+        """Where pictures are read from: to invert them, or to compare their size with that of given masks."""
+        return None if self.start is Start.INVERTED and self.mask is None else self.image
+
+    @property
     def latents_column(self) -> str | None:
         """Where trajectories are read from, if an earlier step inverted."""
         return self.latents if self.start is Start.INVERTED else None
@@ -110,17 +120,6 @@ class DiffEdit(Edit):
 
 class DiffEditor(Editor[DiffEdit]):
     """Loaded DiffEdit."""
-
-    def __init__(
-        self,
-        spec: DiffEdit,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,
-        compiled: bool = False,
-    ) -> None:
-        super().__init__(spec, step, batch_rows, device, compiled)
-        self._defaults["mask_threshold"] = _THRESHOLDS[spec.mask_yardstick]
 
     def group(self, prepared: EditRow) -> Hashable:
         """Also by how far rows go back."""

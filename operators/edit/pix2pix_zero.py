@@ -58,6 +58,11 @@ class Pix2PixZero(Edit):
     )
 
     @property
+    def defaults(self) -> dict[str, float]:
+        """How strongly attention is held, by where the edit begins."""
+        return {"cross_attention_guidance": _AMOUNTS[self.start]}
+
+    @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if this step inverts."""
         return self.image if self.start is Start.PICTURE else None
@@ -110,7 +115,6 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         compiled: bool = False,
     ) -> None:
         super().__init__(spec, step, batch_rows, device, compiled)
-        self._defaults["cross_attention_guidance"] = _AMOUNTS[spec.start]
         self._writer: Any = None
         files = spec.text_files()
         if spec.text_model is not None and files is not None:

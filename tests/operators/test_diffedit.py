@@ -181,7 +181,7 @@ def test_a_trajectory_of_invert_serves_as_well(tiny_vae_folder: Path, pictures: 
     inverted = Invert(prompt="", trajectory=True, reconstruction=False, **options).load()(table)
     assert [array.shape for array in unpack(inverted["inverted_latents"])] == [(6, 4, 16, 16)] * 2  # type: ignore[union-attr]
     edit: dict[str, Any] = {"target_prompt": "a green star", "seed": 3, "mask_maps": 2, **options}
-    here = floats(DiffEdit(start="inverted", **edit), inverted)
+    here = floats(DiffEdit(start="inverted", **edit), inverted.drop_columns("image"))
     own = floats(DiffEdit(**edit), table)
     for target, made in own.items():
         assert (made - here[target]).abs().max() < 5e-3
