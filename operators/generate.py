@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -11,14 +10,13 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, column_options, required, values
+from operators.base import Column, Kind, Produced, column_options, required
+from operators.diffusion.operator import DiffusionOperator, check_finite
 from operators.diffusion.schedulers import Sampling, build, check_name
-from operators.diffusion.sizes import WIDEST, check_size
-from operators.diffusion.spec import DiffusionSpec
-from operators.errors import RowError, ValueInvalidError
+from operators.diffusion.sizes import check_size
+from operators.diffusion.spec import DiffusionSpec, Side
+from operators.errors import RowError
 from operators.images import MAX_PIXELS, Encoding, decode_all
-from operators.models.loading import pick_device
-from operators.models.ref import Origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,11 +31,7 @@ _OPTION_KINDS = {
     "seed": Kind.INTEGER,
     "strength": Kind.NUMBER,
 }
-_GUIDANCE = 7.5
-_BUILTIN_GUIDANCE = 3.0
 _STRENGTH = 0.8
-
-Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
 class Generate(DiffusionSpec):
@@ -115,7 +109,7 @@ class Wish:
     pixels: Tensor | None
 
 
-class Generator(Operator[Generate, Wish]):
+class Generator(DiffusionOperator[Generate, Wish]):
     """A loaded generator.
 
     Raises:
@@ -130,22 +124,14 @@ class Generator(Operator[Generate, Wish]):
         device: str | None = None,
         compiled: bool = False,
     ) -> None:
-        from operators.diffusion.family import load_family
-
-        super().__init__(spec, step, batch_rows)
-        self._family = load_family(spec.files(), pick_device(device), spec.precision, compiled)
+        super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler, self._family.scheduler)
-        own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
         self._defaults = {
-            "guidance_scale": own_guidance,
+            "guidance_scale": spec.usual_guidance,
             "width": self._family.size,
             "height": self._family.size,
             "strength": 1.0 if spec.image is None else _STRENGTH,
         }
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of the model's weights."""
-        return {str(self.spec.model): self._family.digest}
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[Wish | RowError]:
         """Check what every row asks for, and decode its picture, if there is one, to the size it asks for."""
@@ -196,12 +182,8 @@ class Generator(Operator[Generate, Wish]):
         prompts = [family.encode_prompts([wish.prompt for wish in batch])]
         if first.guidance_scale > 1:
             prompts.insert(0, family.encode_negative_prompts([wish.negative_prompt for wish in batch]))
-        guidance_scale = torch.tensor([wish.guidance_scale for wish in batch], device=family.device)
+        guidance_scale = self._per_row([wish.guidance_scale for wish in batch])
         return denoise(family.predictor(*prompts), schedule, schedule.noisy(noise, clean), guidance_scale, generators)
-
-    def _values(self, name: str, table: pa.Table) -> list[Any]:
-        option = getattr(self.spec, name)
-        return values(self._defaults.get(name) if option is None else option, table)
 
     def _pictures(self, table: pa.Table) -> list[Any]:
         if self.spec.image is None:
@@ -214,7 +196,7 @@ class Generator(Operator[Generate, Wish]):
         try:
             given = {name: required(value, name) for name, value in asked.items() if name != "seed"}
             seed = row_seed if self.spec.seed is None else required(asked["seed"], "seed") + branch
-            _check_finite(given, "guidance_scale", "strength")
+            check_finite(given)
             check_size(given["width"], given["height"], self._family.factor)
         except RowError as error:
             return error
@@ -222,9 +204,3 @@ class Generator(Operator[Generate, Wish]):
 
         pixels = None if picture is None else fitted(picture, given["width"], given["height"])
         return Wish(**given, seed=seed, pixels=pixels)
-
-
-def _check_finite(given: dict[str, Any], *names: str) -> None:
-    for name in names:
-        if not math.isfinite(given[name]):
-            raise ValueInvalidError(f"{name} is {given[name]}")

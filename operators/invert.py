@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,16 +11,15 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, column_options, required, values
-from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
-from operators.diffusion.spec import DiffusionSpec
-from operators.errors import NotFiniteError, RowError, ValueInvalidError
+from operators.base import Column, Kind, Produced, column_options, required
+from operators.diffusion.operator import DiffusionOperator, check_finite
+from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
+from operators.diffusion.spec import DiffusionSpec, Side
+from operators.errors import NotFiniteError, RowError
 from operators.images import MAX_PIXELS, decode_all
-from operators.models.loading import pick_device
 from operators.tensors import pack
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
     from torch import Tensor
 
@@ -38,8 +36,6 @@ _OPTION_KINDS = {
     "seed": Kind.INTEGER,
 }
 _HIGHEST_PSNR = 120.0
-
-Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
 class Inversion(StrEnum):
@@ -154,7 +150,7 @@ class Source:
     pixels: Tensor
 
 
-class Inverter(Operator[Invert, Source]):
+class Inverter(DiffusionOperator[Invert, Source]):
     """A loaded inverter.
 
     Raises:
@@ -169,15 +165,8 @@ class Inverter(Operator[Invert, Source]):
         device: str | None = None,
         compiled: bool = False,
     ) -> None:
-        from operators.diffusion.family import load_family
-
-        super().__init__(spec, step, batch_rows)
-        self._family = load_family(spec.files(), pick_device(device), spec.precision, compiled)
+        super().__init__(spec, step, batch_rows, device, compiled)
         self._defaults = {"width": self._family.size, "height": self._family.size}
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of the model's weights."""
-        return {str(self.spec.model): self._family.digest}
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[Source | RowError]:
         """Check what every row asks for, and decode its picture to the size it asks for."""
@@ -263,21 +252,15 @@ class Inverter(Operator[Invert, Source]):
         error = (self._family.decode(back) - self._family.decode(clean)).square().mean((1, 2, 3))
         return (-10 * error.log10()).clamp(max=_HIGHEST_PSNR)
 
-    def _way(self, batch: list[Source]) -> tuple[Predictor, Ddim, torch.Tensor]:
-        import torch
-
+    def _way(self, batch: list[Source]) -> tuple[Predictor, Ddim, Tensor]:
         from operators.diffusion.ddim import Ddim
 
         family, first = self._family, batch[0]
         prompts = [family.encode_prompts([source.prompt for source in batch])]
         if first.guidance_scale > 1:
             prompts.insert(0, family.encode_negative_prompts([source.negative_prompt for source in batch]))
-        guidance_scale = torch.tensor([source.guidance_scale for source in batch], device=family.device)
+        guidance_scale = self._per_row([source.guidance_scale for source in batch])
         return family.predictor(*prompts), Ddim(family.scheduler, first.steps), guidance_scale
-
-    def _values(self, name: str, table: pa.Table) -> list[Any]:
-        option = getattr(self.spec, name)
-        return values(self._defaults.get(name) if option is None else option, table)
 
     def _source(self, asked: dict[str, Any], picture: Image | RowError, row_seed: int) -> Source | RowError:
         from operators.diffusion.rendering import fitted
@@ -287,8 +270,7 @@ class Inverter(Operator[Invert, Source]):
         try:
             given = {name: required(value, name) for name, value in asked.items() if name != "seed"}
             seed = row_seed if self.spec.seed is None else required(asked["seed"], "seed")
-            if not math.isfinite(given["guidance_scale"]):
-                raise ValueInvalidError(f"guidance_scale is {given['guidance_scale']}")
+            check_finite(given)
             check_size(given["width"], given["height"], self._family.factor, LEAST_LATENTS)
             check_picture(*picture.size, self._family.factor)
         except RowError as error:

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from operators.base import Spec
+from operators.base import Column, Spec
+from operators.diffusion.sizes import WIDEST
 from operators.models.loading import ModelFiles, Precision, diffusion_files
-from operators.models.ref import ModelRef
+from operators.models.ref import ModelRef, Origin
+
+Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
+"""Width or height in pixels; the model's own where it is None."""
 
 
 class DiffusionSpec(Spec, ABC):
     """A step over one Stable Diffusion model."""
 
     compiles: ClassVar[bool] = True
+    extra_channels: ClassVar[tuple[int, ...]] = (0,)
+    """Channels that the step can give the network beside the latents."""
 
     model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x, 2.x or XL model")
     precision: Precision = Field(
         Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
     )
     allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
+
+    @property
+    def usual_guidance(self) -> float:
+        """The guidance scale where none is given."""
+        return 3.0 if self.model.origin is Origin.BUILTIN else 7.5
 
     def models(self) -> tuple[ModelRef, ...]:
         """The diffusion model."""

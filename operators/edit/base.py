@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +12,17 @@ import pyarrow as pa
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Produced, column_options, required, values
+from operators.base import Column, Kind, Produced, column_options, required, values
+from operators.diffusion.operator import DiffusionOperator, check_finite
 from operators.diffusion.schedulers import build, check_name
-from operators.diffusion.sizes import LEAST_LATENTS, WIDEST, check_picture, check_size
-from operators.diffusion.spec import DiffusionSpec
+from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
+from operators.diffusion.spec import DiffusionSpec, Side
 from operators.edit.concepts import Concept, labels, word_of
 from operators.edit.inverted import known_of
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
-from operators.models.loading import pick_device
-from operators.models.ref import ModelRef, Origin
+from operators.models.ref import ModelRef
 from operators.tensors import unpack
 
 if TYPE_CHECKING:
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from operators.diffusion.prompts import Prompts
-
-_GUIDANCE = 7.5
-_BUILTIN_GUIDANCE = 3.0
-
-Side = Annotated[int, Field(ge=8, le=WIDEST)] | Column | None
 
 
 class Edit(DiffusionSpec, ABC):
@@ -50,8 +44,6 @@ class Edit(DiffusionSpec, ABC):
     """Options of the method's own that a column may hold, and what it must hold."""
     samplers: ClassVar[tuple[str, ...] | None] = None
     """Schedulers that the method is right with; None for all."""
-    extra_channels: ClassVar[tuple[int, ...]] = (0,)
-    """Channels that the method can give the network beside the latents."""
     needs_target: ClassVar[bool] = True
     """Whether a row is rejected whose prompt does not mention the word to change."""
 
@@ -223,7 +215,7 @@ class Edited:
 E = TypeVar("E", bound=Edit)
 
 
-class Editor(Operator[E, EditRow], ABC):
+class Editor(DiffusionOperator[E, EditRow], ABC):
     """A loaded method.
 
     Raises:
@@ -236,15 +228,9 @@ class Editor(Operator[E, EditRow], ABC):
     def __init__(
         self, spec: E, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
     ) -> None:
-        from operators.diffusion.family import load_family
-
-        super().__init__(spec, step, batch_rows)
-        self._family = load_family(
-            spec.files(), pick_device(device), spec.precision, compiled, extra_channels=spec.extra_channels
-        )
+        super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
-        own_guidance = _BUILTIN_GUIDANCE if spec.model.origin is Origin.BUILTIN else _GUIDANCE
-        self._defaults: dict[str, Any] = {"guidance_scale": own_guidance, **spec.defaults}
+        self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
     @abstractmethod
     def edited(self, batch: list[EditRow]) -> Edited:
@@ -260,10 +246,6 @@ class Editor(Operator[E, EditRow], ABC):
     def finished(self, batch: list[EditRow], pixels: Tensor) -> Tensor:  # noqa: ARG002
         """Change the pictures ``(n, 3, H, W)`` in 0..1 that the latents of a batch became."""
         return pixels
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of the model's weights."""
-        return {str(self.spec.model): self._family.digest}
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[EditRow | RowError]:
         """Check what every row asks for, and bring its picture, mask and latents to the size it asks for."""
@@ -330,19 +312,10 @@ class Editor(Operator[E, EditRow], ABC):
             return [prompts]
         return [self._family.encode_negative_prompts([row.negative_prompt for row in rows]), prompts]
 
-    def _per_row(self, numbers: Sequence[float]) -> Tensor:
-        import torch
-
-        return torch.tensor(numbers, dtype=torch.float32, device=self._family.device)
-
     def _decoded(self, table: pa.Table, name: str | None) -> list[Any]:
         if name is None:
             return [None] * table.num_rows
         return list(decode_all(table[name].combine_chunks(), max_pixels=self.spec.max_pixels))
-
-    def _values(self, name: str, table: pa.Table) -> list[Any]:
-        option = getattr(self.spec, name)
-        return values(self._defaults.get(name) if option is None else option, table)
 
     def _targets(self, rows: pa.Table) -> list[Any]:
         if isinstance(self.spec.to, tuple):
@@ -369,9 +342,7 @@ class Editor(Operator[E, EditRow], ABC):
             for name, value in asked.items()
             if getattr(self.spec, name) is not None or name in self._defaults
         }
-        for name, value in given.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueInvalidError(f"{name} is {value}")
+        check_finite(given)
         height, width = given.get("height", self._family.size), given.get("width", self._family.size)
         if self.spec.latents_column is not None:
             latents = required(latents, self.spec.latents_column)
