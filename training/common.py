@@ -27,7 +27,6 @@ class Settings:
     device: torch.device
     seed: int
     save_every: int
-    start: Path | None
 
 
 def settings(steps: int, batch: int, learning_rate: float) -> Settings:
@@ -41,7 +40,6 @@ def settings(steps: int, batch: int, learning_rate: float) -> Settings:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500, help="steps between two checkpoints")
-    parser.add_argument("--start", type=Path, help="folder of a model to begin with")
     given = vars(parser.parse_args())
     torch.set_num_threads(given.pop("threads"))
     torch.manual_seed(given["seed"])

@@ -1,16 +1,15 @@
 """Train the built-in denoiser and its text encoder on the trained autoencoder's latents.
 
 ``python -m training.denoiser --out FOLDER``, after ``training.autoencoder`` into the same folder. The loss is the
-squared error of the predicted noise, weighted by the root of min(SNR, 5) / SNR (after Hang et al. 2023, eq. 8). The
-noise schedule is DDPM's linear one (Ho et al. 2020): at 16 x 16 latents Stable Diffusion's own would leave a picture's
-mean colour visible in what should be pure noise. The result is a whole Stable Diffusion folder.
+squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, eq. 8). The noise schedule is
+DDPM's linear one (Ho et al. 2020): at 16 x 16 latents Stable Diffusion's own would leave a picture's mean colour
+visible in what should be pure noise. The result is a whole Stable Diffusion folder.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -26,13 +25,13 @@ SNR_CEILING = 5.0
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained denoiser, with attention at 16 x 16, 8 x 8 and 4 x 4."""
+    """An untrained denoiser: convolutions at 16 x 16, attention at 8 x 8 and 4 x 4."""
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(64, 128, 128),
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * 3,
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
@@ -68,14 +67,6 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def begin_with(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Take another denoiser's weights; attention that it lacks begins as the identity."""
-    given = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
-    for name in unet.load_state_dict(given, strict=False).missing_keys:
-        if ".proj_out." in name:
-            nn.init.zeros_(unet.get_parameter(name))
-
-
 def noise_loss(scheduler: DDIMScheduler, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Weighted error of the noise predicted of noised latents ``(n, c, h, w)``, at timesteps ``(n,)`` all over."""
     rows, alphas = len(latents), scheduler.alphas_cumprod.to(latents.device)
@@ -84,7 +75,7 @@ def noise_loss(scheduler: DDIMScheduler, latents: Tensor, predict: Callable[[Ten
     timesteps = (spread * len(alphas)).long().to(latents.device)
     predicted = predict(scheduler.add_noise(latents, noise, timesteps), timesteps).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = (snr.clamp(max=SNR_CEILING) / snr).sqrt()
+    weight = snr.clamp(max=SNR_CEILING) / snr
     return (weight * (predicted - noise).square().mean((1, 2, 3))).mean()
 
 
@@ -95,9 +86,6 @@ def main() -> None:
     scheduler = build_scheduler()
     vae = AutoencoderTiny.from_pretrained(plan.out / "vae").to(plan.device).requires_grad_(False)
     unet, text_encoder = build_unet(), build_text_encoder(tokens)
-    if plan.start is not None:
-        begin_with(unet, plan.start)
-        text_encoder.load_state_dict(CLIPTextModel.from_pretrained(plan.start / "text_encoder").state_dict())
     unet.to(plan.device, memory_format=torch.channels_last)
     text_encoder.to(plan.device)
 

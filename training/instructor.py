@@ -1,9 +1,9 @@
 """Train the built-in InstructPix2Pix model from the trained denoiser (Brooks et al. 2023).
 
-``python -m training.instructor --start FOLDER/stable-diffusion --out FOLDER``, after ``training.denoiser``. The network
-takes four more channels, the latents of the picture to edit, whose weights begin at zero; autoencoder and text encoder
-stay as they are. A pair is two scenes that differ in shape, colour or background, and the instruction that leads from
-one to the other. One example in 20 each lacks the instruction, the picture, or both.
+``python -m training.instructor --out FOLDER``, after ``training.denoiser`` into the same folder. The network takes four
+more channels, the latents of the picture to edit, whose weights begin at zero; autoencoder and text encoder stay as
+they are. A pair is two scenes that differ in shape, colour or background, and the instruction that leads from one to
+the other. One example in 20 each lacks the instruction, the picture, or both.
 """
 
 from __future__ import annotations
@@ -87,13 +87,12 @@ def build_unet(folder: Path) -> UNet2DConditionModel:
 
 def main() -> None:
     """Train on fresh pairs at every step; each save makes 64 edits and counts the right ones."""
-    plan = common.settings(steps=5000, batch=32, learning_rate=4e-4)
-    if plan.start is None:
-        raise SystemExit("--start is needed: the folder of the trained denoiser")
-    parts = StableDiffusionPipeline.from_pretrained(plan.start, torch_dtype=torch.float32)
+    plan = common.settings(steps=3000, batch=32, learning_rate=4e-4)
+    denoiser = plan.out / "stable-diffusion"
+    parts = StableDiffusionPipeline.from_pretrained(denoiser, torch_dtype=torch.float32)
     tokens, scheduler = parts.tokenizer, parts.scheduler
     vae, text_encoder = (part.to(plan.device).requires_grad_(False) for part in (parts.vae, parts.text_encoder))
-    unet = build_unet(plan.start).to(plan.device, memory_format=torch.channels_last)
+    unet = build_unet(denoiser).to(plan.device, memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
         rng = random.Random(plan.seed * 1_000_003 + step)
