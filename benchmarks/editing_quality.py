@@ -14,7 +14,6 @@ dB are means over pictures, against the autoencoder's own reconstruction of the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -34,7 +33,7 @@ from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, Scene, cov
 from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
 
-MODEL = ModelRef.parse(os.environ.get("MODEL", "builtin:stable-diffusion"))
+MODEL = ModelRef("builtin:stable-diffusion")
 STEPS = 50
 BATCH = 25
 P2P = {"guidance_scale": 1.5, "cross_attention_guidance": 0.3}

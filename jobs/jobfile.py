@@ -88,7 +88,7 @@ class JobFile:
         """Read and check a job file; arguments and errors as in :meth:`Job.from_yaml`."""
         text, content = _parsed(str(path), [Change.parse(change) for change in changes])
         try:
-            return cls(Job.model_validate(content), text)
+            return cls(Job.model_validate(content, by_alias=True, by_name=False), text)
         except ValidationError as error:
             keys, message = first_mistake(error, content)
             raise SpecError(message, text.place(keys)) from error

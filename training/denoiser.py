@@ -67,15 +67,20 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def noise_loss(scheduler: DDIMScheduler, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Weighted error of the noise predicted of noised latents ``(n, c, h, w)``, at timesteps ``(n,)`` all over."""
+def noise_loss(
+    scheduler: DDIMScheduler, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor], most: float = 1.0
+) -> Tensor:
+    """Error of the noise predicted of noised latents ``(n, c, h, w)``, at timesteps ``(n,)`` all over.
+
+    It is weighted by min(SNR, 5) / SNR; where noise is so strong that SNR is below 1, by 1 / SNR up to ``most``.
+    """
     rows, alphas = len(latents), scheduler.alphas_cumprod.to(latents.device)
     noise = torch.randn(latents.shape).to(latents.device)
     spread = (torch.rand(1) + torch.arange(rows) / rows) % 1
     timesteps = (spread * len(alphas)).long().to(latents.device)
     predicted = predict(scheduler.add_noise(latents, noise, timesteps), timesteps).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = snr.clamp(max=SNR_CEILING) / snr
+    weight = (snr.clamp(1, SNR_CEILING) / snr).clamp(max=most)
     return (weight * (predicted - noise).square().mean((1, 2, 3))).mean()
 
 

@@ -1,9 +1,10 @@
 """Train the built-in InstructPix2Pix model from the trained denoiser (Brooks et al. 2023).
 
 ``python -m training.instructor --out FOLDER``, after ``training.denoiser`` into the same folder. The network takes four
-more channels, the latents of the picture to edit, whose weights begin at zero; autoencoder and text encoder stay as
-they are. A pair is two scenes that differ in shape, colour or background, and the instruction that leads from one to
-the other. One example in 20 each lacks the instruction, the picture, or both.
+more channels, the latents of the picture to edit, whose weights begin at zero; the autoencoder stays as it is. What is
+to stay as in the picture is decided while noise is strong, so such timesteps weigh more. A pair is two scenes that
+differ in shape, colour or background, and the instruction that leads from one to the other. One example in 20 each
+lacks the instruction, the picture, or both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, SHAPES, Sc
 from training import common
 from training.denoiser import noise_loss
 
+MOST = 10.0
+"""Weight that the noise may have where it is strong."""
 DROPPED = 0.05
 """Share of examples without instruction, without picture, and without either."""
 MOVED = 4.0
@@ -87,11 +90,12 @@ def build_unet(folder: Path) -> UNet2DConditionModel:
 
 def main() -> None:
     """Train on fresh pairs at every step; each save makes 64 edits and counts the right ones."""
-    plan = common.settings(steps=3000, batch=32, learning_rate=4e-4)
+    plan = common.settings(steps=2000, batch=32, learning_rate=6e-4)
     denoiser = plan.out / "stable-diffusion"
     parts = StableDiffusionPipeline.from_pretrained(denoiser, torch_dtype=torch.float32)
     tokens, scheduler = parts.tokenizer, parts.scheduler
-    vae, text_encoder = (part.to(plan.device).requires_grad_(False) for part in (parts.vae, parts.text_encoder))
+    vae = parts.vae.to(plan.device).requires_grad_(False)
+    text_encoder = parts.text_encoder.to(plan.device)
     unet = build_unet(denoiser).to(plan.device, memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
@@ -106,18 +110,18 @@ def main() -> None:
             with torch.no_grad():
                 picture = vae.encode(common.pixels(before, plan.device)).latents.float() * shown
                 latents = vae.encode(common.pixels(list(after), plan.device)).latents.float()
-                text = text_encoder(ids.to(plan.device)).last_hidden_state
+            text = text_encoder(ids.to(plan.device)).last_hidden_state
 
             def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
                 given = torch.cat([noisy, picture], 1).to(memory_format=torch.channels_last)
                 return unet(given, timesteps, text).sample
 
-            return noise_loss(scheduler, latents * vae.config.scaling_factor, predict)
+            return noise_loss(scheduler, latents * vae.config.scaling_factor, predict, MOST)
 
     def save(averaged: dict[str, nn.Module]) -> None:
         pipeline = StableDiffusionInstructPix2PixPipeline(
             vae=vae,
-            text_encoder=text_encoder,
+            text_encoder=copy.deepcopy(averaged["text_encoder"]),
             tokenizer=tokens,
             unet=copy.deepcopy(averaged["unet"]),
             scheduler=scheduler,
@@ -146,10 +150,9 @@ def main() -> None:
         pipeline.to(torch.float16).save_pretrained(folder)
         common.amend(folder / "vae" / "config.json", block_out_channels=None, _name_or_path=None)
         common.amend(folder / "text_encoder" / "config.json", dtype="float32")
-        for module in (vae, text_encoder):
-            module.float()
+        vae.float()
 
-    common.train("instructor", {"unet": unet}, loss, plan, save)
+    common.train("instructor", {"unet": unet, "text_encoder": text_encoder}, loss, plan, save)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Edit(DiffusionSpec, ABC):
     """Schedulers that the method is right with; None for all."""
     needs_target: ClassVar[bool] = True
     """Whether a row is rejected whose prompt does not mention the word to change."""
+    encodes_prompt: ClassVar[bool] = True
+    """Whether the network is told what the picture shows, and not only what it shall show."""
 
     method: str = Field(description="how to edit")
     image: Annotated[str, Field(min_length=1)] = Field("image", description="column of pictures")
@@ -284,7 +286,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             pictures, errors = render(
                 self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
             )
-        texts = [[row.prompt, row.negative_prompt, *([row.target] if row.target else [])] for row in batch]
+        texts = [[row.prompt * self.spec.encodes_prompt, row.negative_prompt, row.target or ""] for row in batch]
         written = {
             self.spec.output: pictures,
             f"{self.spec.output}_prompt": [row.target for row in batch],

@@ -18,6 +18,7 @@ class Img2Img(Edit):
     The prompt of the picture is read only to exchange a word of it: with a ``target_prompt`` it is not needed.
     """
 
+    encodes_prompt: ClassVar[bool] = False
     per_row: ClassVar[dict[str, Kind]] = {"strength": Kind.NUMBER}
 
     method: Literal["img2img"] = Field("img2img", description="how to edit")

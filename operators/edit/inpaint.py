@@ -23,6 +23,7 @@ class Inpaint(Edit):
     The prompt of the picture is read only to exchange a word of it: with a ``target_prompt`` it is not needed.
     """
 
+    encodes_prompt: ClassVar[bool] = False
     per_row: ClassVar[dict[str, Kind]] = {"strength": Kind.NUMBER}
     extra_channels: ClassVar[tuple[int, ...]] = (0, 5)
 

@@ -209,6 +209,7 @@ def test_steps_in_impossible_order_name_the_step_that_is_missing(tmp_path: Path)
             "method: pix2pix_zero, from: cat, to: dog, mask_maps: 3",
             ".mask_maps: option 'mask_maps' belongs to diffedit, not to pix2pix_zero",
         ),
+        ("method: cycle, from_: cat, to: dog", ".from_: there is no option 'from_'; did you mean 'from'?"),
         ("method: cycle, from: cat, to: dog, strenth: 1", ".strenth: there is no option 'strenth'; did you mean 'str"),
         (
             "method: cycle, from: cat, to: dog, strength: 2",

@@ -333,6 +333,15 @@ def test_what_is_left_out_of_a_text_is_told(method: type[Edit], rows: pa.Table, 
     assert second is None
 
 
+@pytest.mark.parametrize("method", EVERY)
+def test_a_prompt_counts_as_cut_only_where_the_network_is_told_it(
+    method: type[Edit], rows: pa.Table, folders: dict[type[Edit], str]
+) -> None:
+    spec = method(model=folders[method], prompt="a star " * 20, target_prompt="a ring", steps=2)
+    (told,) = spec.load()(rows[:1])["edited_image_truncated"].to_pylist()
+    assert (told is not None) == (method is Cycle)
+
+
 BAD: list[tuple[type[Edit], str, Any, str, str]] = [
     *((method, "image", None, "image_missing", "the picture is null") for method in EVERY),
     *((method, "target_prompt", None, "value_missing", "target_prompt is null") for method in EVERY),
