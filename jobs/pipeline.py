@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.data
 from ray.data import DataContext, Dataset
@@ -23,8 +22,9 @@ from jobs.parts import pack, unpack
 from jobs.plan import Plan
 from jobs.sources import Fragment
 from jobs.sources.ray_dataset import RayDatasetSource
+from jobs.stage import StageActor
 from jobs.writer import Writer
-from operators import Spec, columns
+from operators import columns
 from operators.seeds import row_seeds
 
 _READ_TASKS = 1000
@@ -69,7 +69,7 @@ def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Write
         for stage, placement in zip(plan.stages, placements, strict=True):
             arguments = ([step.spec for step in stage.steps], placement)
             parts = parts.map_batches(
-                _StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
+                StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
             )
         return parts.map_batches(_Committer, fn_constructor_args=(writer,), batch_size=1, **pools.io_options())
 
@@ -129,25 +129,6 @@ class _Reader:
             for fragment in ray.get(self.shares[number]):
                 for table in fragment.read(self.part_rows):
                     yield from self.packed(table)
-
-
-class _StageActor:
-    """Takes every part through the steps of a stage."""
-
-    def __init__(self, specs: Sequence[Spec], placement: Placement) -> None:
-        self.operators = pools.load(specs, placement)
-
-    def __call__(self, row: pa.Table) -> pa.Table:
-        table, notes = unpack(row)
-        notes["began"] = notes["began"] or time.time()
-        for operator in self.operators:
-            live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
-            began = time.perf_counter()
-            table = operator(table)
-            seconds = time.perf_counter() - began
-            rows = live * (len(operator.spec.branches()) or 1)
-            notes["steps"][operator.step] = {"rows": rows, "seconds": seconds, "weights": operator.digests()}
-        return pack(table, notes)
 
 
 class _Committer:
