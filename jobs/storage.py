@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from collections.abc import Iterable
@@ -84,6 +85,15 @@ class Store:
             except FileNotFoundError:
                 return None
 
+    def open(self, name: str) -> io.RawIOBase | None:
+        """Open an object to read it a piece at a time; None where there is none."""
+        filesystem, root = self._place
+        with self._explained():
+            try:
+                return _Reading(filesystem.open(f"{root}/{name}", "rb", cache_type="none"), self.uri)
+            except FileNotFoundError:
+                return None
+
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         filesystem, root = self._place
@@ -113,6 +123,36 @@ class Store:
         filesystem, _ = self._place
         if isinstance(filesystem, LocalFileSystem):
             self.remove(f"{_UNFINISHED}/{name}" for name in self.names(_UNFINISHED))
+
+
+class _Reading(io.RawIOBase):
+    """An open object; what goes wrong with its store while it is read is told in one line too."""
+
+    def __init__(self, file: Any, uri: str) -> None:
+        self._file = file
+        self._uri = uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with explained(self._uri, SinkError):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _linked(root: str, path: str, data: bytes) -> bool:
