@@ -76,6 +76,17 @@ class Store:
                 return False
         return True
 
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object that never changes to another name; its bytes stay in the store."""
+        filesystem, root = self._place
+        with self._explained():
+            if isinstance(filesystem, LocalFileSystem):
+                Path(root, to).parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.link(f"{root}/{name}", f"{root}/{to}")
+            else:
+                filesystem.cp_file(f"{root}/{name}", f"{root}/{to}")
+
     def get(self, name: str) -> bytes | None:
         """An object's bytes, or None where there is none."""
         filesystem, root = self._place
@@ -85,14 +96,16 @@ class Store:
             except FileNotFoundError:
                 return None
 
-    def open(self, name: str) -> io.RawIOBase | None:
-        """Open an object to read it a piece at a time; None where there is none."""
+    def open(self, name: str) -> io.RawIOBase:
+        """Open an object to read it a piece at a time.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
         filesystem, root = self._place
-        with self._explained():
-            try:
-                return _Reading(filesystem.open(f"{root}/{name}", "rb", cache_type="none"), self.uri)
-            except FileNotFoundError:
-                return None
+        with self._explained(), contextlib.suppress(FileNotFoundError):
+            return _Reading(filesystem.open(f"{root}/{name}", "rb", cache_type="none"), self.uri)
+        raise FileNotFoundError(f"{self.uri}/{name}")
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
