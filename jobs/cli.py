@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -46,18 +47,35 @@ def cli(context: click.Context) -> None:
 @_set
 @_limit
 @click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
+@click.option("--extend", "mode", flag_value="extend", help="Keep another plan's rows; do new source rows by this one.")
+@click.option(
+    "--overwrite",
+    "mode",
+    flag_value="overwrite",
+    help="Make everything anew; old rows stay until new ones are complete.",
+)
+@click.option("--take-over", is_flag=True, help="Take the sink from a run that lives or seems to; that one ends.")
 @_as_json
-def run(job_file: Path, changes: Sequence[str], limit: int | None, address: str | None, as_json: bool) -> None:
+def run(
+    job_file: Path,
+    changes: Sequence[str],
+    limit: int | None,
+    address: str | None,
+    mode: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = _read(job_file, changes, limit)
     plan = file.plan()
     os.environ.setdefault(*_LOOPBACK_ONLY)
     from rich.console import Console
 
+    from jobs.ledger import Mode
     from jobs.runner import run as run_plan
 
-    with file.located(), others_held_back() as stderr:
-        summary = run_plan(plan, address, Console(file=stderr))
+    with file.located(), others_held_back() as stderr, _stoppable():
+        summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
     if as_json:
         click.echo(json.dumps(summary.as_json()))
     else:
@@ -113,6 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), USERS_ERROR)
     except LatentmillError as error:
         _end(str(error), FAILED)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Take SIGTERM, which Ray makes a ``SystemExit`` of, for what Ctrl-C is."""
+    try:
+        yield
+    except SystemExit:
+        raise click.Abort from None
 
 
 def _end(message: str, code: int) -> None:

@@ -114,16 +114,22 @@ class Plan:
         return sum(known) if len(known) == len(counts) else None
 
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of what decides a row's content: source, steps, seed, and the tensors that are kept.
+    def decisive(self) -> dict[str, Any]:
+        """What decides a row's content, as JSON has it: source, steps, seed, and the tensors that are kept.
 
         Neither how many rows nor where it runs.
         """
-        decisive = self.resolved()
-        decisive["source"].pop("limit", None)
-        kept = {key: decisive[key] for key in ("source", "steps", "seed")}
-        kept["tensors"] = self._tensors if self.job.sink.tensors else []
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        resolved = self.resolved()
+        resolved["source"].pop("limit", None)
+        return {
+            **{key: resolved[key] for key in ("source", "steps", "seed")},
+            "tensors": self._tensors if self.job.sink.tensors else [],
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides a row's content."""
+        return hashlib.sha256(json.dumps(self.decisive, sort_keys=True).encode()).hexdigest()
 
     def resolved(self) -> dict[str, Any]:
         """The job with every default filled in, as JSON has it."""

@@ -200,19 +200,23 @@ class Job(BaseModel):
 
         return make_plan(self)
 
-    def run(self, address: str | None = None) -> Summary:
+    def run(self, address: str | None = None, mode: str = "run", take_over: bool = False) -> Summary:
         """Do the job on a Ray cluster; after a fault, running it again goes on from there.
 
         Args:
             address: the cluster, as in ``auto``; without it this process's connection, or a cluster on this machine
                 for as long as the job takes.
+            mode: ``extend`` keeps rows of another plan that are in the sink and does new source rows by this one,
+                ``overwrite`` makes everything anew; ``run`` refuses another plan's rows.
+            take_over: don't look whether another run on this sink lives; if it does, it ends.
 
         Raises:
             UserError: as in :meth:`plan`; or a model can't be had, the cluster can't hold the steps, the sink refuses.
         """
+        from jobs.ledger import Mode
         from jobs.runner import run
 
-        return run(self.plan(), address)
+        return run(self.plan(), address, mode=Mode(mode), take_over=take_over)
 
     @classmethod
     def from_yaml(cls, path: str | Path, changes: Sequence[str] = ()) -> Job:

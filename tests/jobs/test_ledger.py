@@ -6,6 +6,7 @@ import pytest
 
 from jobs import ledger
 from jobs.done import DoneRows
+from jobs.ledger import Mode, Start
 from jobs.storage import Store
 from operators.errors import SinkError
 
@@ -17,6 +18,16 @@ def store(request, tmp_path):
     return Store(f"memory://{tmp_path.name}/sink")
 
 
+FILE = ledger.file_key("part-0.parquet")
+
+
+def begun(store, run_id, fingerprint="plan", mode=Mode.RUN):
+    start = Start(run_id, fingerprint, mode)
+    epoch = ledger.claim(store, start, ledger.check(store, start))
+    ledger.settle(epoch, start)
+    return epoch
+
+
 def parquet(*ids):
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"source_id": pa.array(ids, pa.string())}), sink)
@@ -24,7 +35,7 @@ def parquet(*ids):
 
 
 def write(epoch, digest, *ids):
-    name = epoch.part_name(digest)
+    name = epoch.part_name(digest, FILE)
     epoch.commit(name, b"rows", b"rejects", parquet(*ids))
     return name
 
@@ -34,27 +45,27 @@ def everything(store):
 
 
 def test_a_second_start_keeps_what_the_first_committed(store):
-    first = ledger.claim(store, "run-1", "plan")
+    first = begun(store, "run-1")
     name = write(first, "aa", "x", "y")
-    second = ledger.claim(store, "run-2", "plan")
+    second = begun(store, "run-2")
     assert second.number == 2
     assert ledger.committed(store) == [name]
     assert [t["source_id"].to_pylist() for t in ledger.outcomes(store, [name], ["source_id"])] == [["x", "y"]]
 
 
 def test_a_part_without_outcomes_is_removed_at_the_next_start(store):
-    first = ledger.claim(store, "run-1", "plan")
-    name = first.part_name("bb")
+    first = begun(store, "run-1")
+    name = first.part_name("bb", FILE)
     store.put(f"{ledger.DATA}/{name}", b"rows")
     store.put(f"{ledger.REJECTS}/{name}", b"rejects")
-    ledger.claim(store, "run-2", "plan")
+    begun(store, "run-2")
     assert everything(store) == {ledger.DATA: [], ledger.REJECTS: [], ledger.OUTCOMES: []}
 
 
 def test_a_late_part_of_a_dead_run_does_not_count_and_is_swept(store):
-    dead = ledger.claim(store, "run-1", "plan")
-    alive = ledger.claim(store, "run-2", "plan")
-    late = dead.part_name("cc")
+    dead = begun(store, "run-1")
+    alive = begun(store, "run-2")
+    late = dead.part_name("cc", FILE)
     for folder in (ledger.DATA, ledger.OUTCOMES):
         store.put(f"{folder}/{late}", parquet("x"))
     kept = write(alive, "dd", "x")
@@ -64,42 +75,42 @@ def test_a_late_part_of_a_dead_run_does_not_count_and_is_swept(store):
 
 
 def test_outcomes_that_land_after_their_rows_were_removed_never_count(store):
-    dead = ledger.claim(store, "run-1", "plan")
-    late = dead.part_name("ee")
+    dead = begun(store, "run-1")
+    late = dead.part_name("ee", FILE)
     store.put(f"{ledger.DATA}/{late}", b"rows")
-    ledger.claim(store, "run-2", "plan")
+    begun(store, "run-2")
     store.put(f"{ledger.OUTCOMES}/{late}", parquet("x"))
-    ledger.claim(store, "run-3", "plan")
+    begun(store, "run-3")
     assert ledger.committed(store) == []
     assert everything(store)[ledger.OUTCOMES] == []
 
 
 def test_a_start_that_died_before_its_note_changes_nothing(store):
-    first = ledger.claim(store, "run-1", "plan")
+    first = begun(store, "run-1")
     name = write(first, "ff", "x")
-    store.put_new(f"{ledger.EPOCHS}/000002.json", b'{"run_id": "run-2", "fingerprint": "plan"}')
-    ledger.claim(store, "run-3", "plan")
+    ledger.claim(store, Start("run-2", "plan"), after=1)
+    begun(store, "run-3")
     assert ledger.committed(store) == [name]
 
 
 def test_a_run_that_was_overtaken_commits_no_more(store):
-    first = ledger.claim(store, "run-1", "plan")
-    ledger.claim(store, "run-2", "plan")
+    first = begun(store, "run-1")
+    begun(store, "run-2")
     with pytest.raises(SinkError, match="another run has taken over"):
         write(first, "aa", "x")
     assert everything(store)[ledger.OUTCOMES] == []
 
 
 def test_another_plan_is_refused_before_anything_is_written(store):
-    ledger.claim(store, "run-1", "plan-a")
+    begun(store, "run-1", "plan-a")
     with pytest.raises(SinkError, match="rows of another plan"):
-        ledger.claim(store, "run-2", "plan-b")
+        begun(store, "run-2", "plan-b")
     assert store.names(ledger.EPOCHS) == ["000001.json"]
 
 
 def test_files_that_are_not_parts_are_left_alone(store):
     store.put("data/mine.parquet", b"mine")
-    ledger.close(ledger.claim(store, "run-1", "plan"))
+    ledger.close(begun(store, "run-1"))
     assert store.get("data/mine.parquet") == b"mine"
 
 
@@ -122,14 +133,14 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
     left = tmp_path / ".unfinished" / "abc"
     left.parent.mkdir()
     left.write_bytes(b"half")
-    ledger.claim(store, "run-1", "plan")
+    begun(store, "run-1")
     assert not left.exists()
 
 
 def test_a_file_where_the_sink_should_be_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(SinkError, match=r"name a folder|Not a directory|File exists"):
-        ledger.claim(Store(str(tmp_path / "file")), "run-1", "plan")
+        begun(Store(str(tmp_path / "file")), "run-1")
 
 
 def test_an_unknown_protocol_is_one_line():

@@ -1,0 +1,65 @@
+"""Putting a sink's next generation in the place of the one that it has, all at once for whoever goes by the switch.
+
+The commit point is one object, ``_latentmill/switch.json``, with the epoch and the parts that count from then on. What
+it asks for is then done, or finished by the next start: old parts are removed, new ones copied to their place and
+noted, and the switch taken away. Until then the new parts are whole below ``_latentmill/next``.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from jobs import ledger
+from jobs.ledger import FOLDERS, NEXT, NOTES, SWITCH, Epoch
+from jobs.storage import Store
+
+_COPIERS = 32
+
+
+def switch(epoch: Epoch) -> None:
+    """Make the parts of an overwriting run, which is complete, the sink's.
+
+    Raises:
+        SinkError: a later run has taken over the sink, or it can't be written.
+    """
+    epoch.refuse_if_overtaken()
+    parts = ledger.committed(epoch.store)
+    epoch.sink.put(SWITCH, json.dumps({"epoch": epoch.number, "parts": parts}).encode())
+    # A run that begins from here on sees the switch and finishes it; one that began before may have missed it.
+    epoch.refuse_if_overtaken()
+    finish(epoch.sink)
+
+
+def finish(sink: Store) -> None:
+    """Do what is left of a switch, if there is one.
+
+    Raises:
+        SinkError: the sink can't be written.
+    """
+    data = sink.get(SWITCH)
+    if data is None:
+        return
+    wanted = json.loads(data)
+    number, parts = wanted["epoch"], wanted["parts"]
+    if number < ledger.newest(sink.names(NOTES)):
+        # It came after the note of a later epoch: its run had been overtaken.
+        sink.remove([SWITCH])
+        return
+    following = ledger.next_generation(sink)
+    ledger.sweep(sink, parts, before=number + 1)
+    _copy(sink, following, set(parts))
+    ledger.note(sink, number, parts)
+    following.remove(f"{NOTES}/{name}" for name in following.names(NOTES) if ledger.newest([name]) <= number)
+    sink.remove([SWITCH])
+    ledger.sweep(following, [], before=number + 1)
+
+
+def _copy(sink: Store, following: Store, parts: set[str]) -> None:
+    def copy(name: str) -> None:
+        sink.copy(f"{NEXT}/{name}", name)
+
+    with ThreadPoolExecutor(_COPIERS) as pool:
+        for folder in FOLDERS:
+            missing = parts.intersection(following.names(folder)).difference(sink.names(folder))
+            list(pool.map(copy, [f"{folder}/{name}" for name in missing]))
