@@ -52,7 +52,12 @@ class Summary:
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """Count one committed part."""
+        """Count one committed part, or rows that earlier runs had done."""
+        if "before" in report:
+            self.rows_before += report["before"]["rows"]
+            self.rejected_before += report["before"]["rejected"]
+            self.not_rejected_before += report["before"]["not_rejected"]
+            return
         self.parts += 1
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]

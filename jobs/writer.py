@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,17 +35,23 @@ class Writer:
     epoch: Epoch
     output: pa.Schema
 
-    def commit(self, table: pa.Table) -> dict[str, Any]:
-        """Write a part and tell its counts; the same part written again overwrites itself."""
+    def commit(self, table: pa.Table, file: str, noted: Mapping[str, str]) -> dict[str, Any]:
+        """Write a part and tell its counts; the same part written again overwrites itself.
+
+        Args:
+            table: the rows, in flight.
+            file: the key of the source file that they come from.
+            noted: what the outcomes object is to say of the part, in its metadata.
+        """
         failed = pc.is_valid(table[columns.ERROR])
         kept = pc.and_(pc.invert(failed), table[columns.KEPT])
         rows, rejects = table.filter(kept), table.filter(failed)
         outcomes = _outcomes(table, failed, kept)
         self.epoch.commit(
-            self.epoch.part_name(self._digest(outcomes)),
+            self.epoch.part_name(self._digest(outcomes), file),
             _parquet(_conformed(rows, self.output)) if rows.num_rows else None,
             _parquet(_rejected(rejects, self.output)) if rejects.num_rows else None,
-            _parquet(outcomes),
+            _parquet(outcomes.replace_schema_metadata(dict(noted))),
         )
         codes = Counter(error["code"] for error in rejects[columns.ERROR].to_pylist())
         return {

@@ -19,6 +19,7 @@ explained = partial(access.explained, kind=SourceError)
 """Turn what file systems raise into one line for the user: a :class:`SourceError`."""
 
 _THREADS = 16
+_MARKS = ("ETag", "etag", "mtime", "created")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class File:
     def open(self, **options: Any) -> Any:
         """Open it for reading bytes."""
         return self.filesystem.open(self.path, "rb", **options)
+
+    def version(self) -> str:
+        """What changes when the file does: its size, and what mark or time of change its store tells.
+
+        Raises:
+            SourceError: it is gone, or its store fails.
+        """
+        with explained(self.path):
+            info = self.filesystem.info(self.path)
+        return f"{info['size']} {next((info[mark] for mark in _MARKS if mark in info), '')}"
 
     def read(self) -> bytes:
         """All its bytes."""

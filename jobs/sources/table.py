@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.sources.base import Located, Scan, Source, Stretch
+from jobs.sources.base import Located, Scan, Source, Stretch, numbered
 from jobs.sources.files import Folder
 from jobs.sources.spec import RowOptions
 
@@ -21,7 +21,7 @@ NAME = "table"
 class TableStretch(Stretch):
     """Some rows of a table, each with its locator."""
 
-    locators: pa.Array
+    places: pa.Array
     table: pa.Table
     rows: int
     start: Folder | None
@@ -34,28 +34,34 @@ class TableStretch(Stretch):
     def __reduce__(self) -> Any:
         # A slice would be pickled with the whole table that it is cut from.
         sink = pa.BufferOutputStream()
-        located = self.table.add_column(0, "locator", self.locators)
+        located = self.table.add_column(0, "locator", self.places)
         with pa.ipc.new_stream(sink, located.schema) as stream:
             stream.write_table(located)
         return _restored, (sink.getvalue(), self.start)
 
+    def locators(self) -> pa.Array:
+        """Those that were given."""
+        return self.places
+
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:  # noqa: ARG002
         """Slices of the table."""
         for first in range(0, self.rows, part_rows):
-            yield self.locators[first : first + part_rows], self.table[first : first + part_rows]
+            yield self.places[first : first + part_rows], self.table[first : first + part_rows]
 
 
 def _restored(data: pa.Buffer, start: Folder | None) -> TableStretch:
     located = pa.ipc.open_stream(data).read_all()
-    locators = located.column(0).combine_chunks()
-    return TableStretch(locators, located.remove_column(0), located.num_rows, start)
+    places = located.column(0).combine_chunks()
+    return TableStretch(places, located.remove_column(0), located.num_rows, start)
 
 
-def cut(locators: Sequence[str], table: pa.Table, part_rows: int, folder: Folder | None = None) -> list[Stretch]:
+def cut(
+    locators: Sequence[str] | pa.StringArray, table: pa.Table, part_rows: int, folder: Folder | None = None
+) -> list[Stretch]:
     """Cut a table into stretches of ``part_rows`` rows that can be sent on their own."""
-    ids = pa.array(locators, pa.string())
+    places = pa.array(locators, pa.string())
     starts = range(0, table.num_rows, part_rows)
-    parts = [(ids[first : first + part_rows], table[first : first + part_rows]) for first in starts]
+    parts = [(places[first : first + part_rows], table[first : first + part_rows]) for first in starts]
     return [TableStretch(names, rows, rows.num_rows, folder) for names, rows in parts]
 
 
@@ -72,5 +78,5 @@ class TableSource(Source):
     def scan(self, part_rows: int) -> Scan:
         """Cut the table into stretches."""
         here = Folder(LocalFileSystem(), Path.cwd().as_posix())
-        locators = [f"{NAME}#{row}" for row in range(self.table.num_rows)]
+        locators = numbered(NAME, 0, self.table.num_rows)
         return Scan(NAME, self.table.schema, cut(locators, self.table, part_rows, here))
