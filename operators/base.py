@@ -101,6 +101,10 @@ class Spec(BaseModel, ABC):
             ModelError: a model can't be had.
         """
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, by the model's name; read from its files, with errors as in :meth:`stage`."""
+        return {}
+
     @abstractmethod
     def load(
         self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
