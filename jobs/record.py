@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jobs.ledger import RUNS, Epoch, Start
+from jobs.pace import Pace
 from jobs.plan import Plan
 from jobs.report import Summary
 from operators.errors import SinkError
@@ -33,6 +34,7 @@ class Record:
         self._every = start.beat_seconds
         self._beat = 0
         self._summary: dict[str, Any] = {}
+        self._pace = Pace()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="record", daemon=True)
         self._constant = {
@@ -81,7 +83,8 @@ class Record:
     def _write(self, state: str) -> None:
         self._beat += 1
         now = datetime.now(UTC).isoformat()
-        told = {"state": state, "beat": self._beat, "updated": now, "summary": self._summary}
+        pace = {"rows_per_second_lately": self._pace.told(self._summary.get("rows_in", 0))}
+        told = {"state": state, "beat": self._beat, "updated": now, "summary": self._summary} | pace
         ended = {} if state == "running" else {"ended": now}
         data = json.dumps(self._constant | told | ended, indent=1).encode()
         self._epoch.sink.put(f"{RUNS}/{self._epoch.run_id}/run.json", data)
