@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -174,7 +174,7 @@ def in_force(sink: Store) -> int:
 
 def next_generation(sink: Store) -> Store:
     """Where the parts that are to replace the sink's are gathered."""
-    return Store(f"{sink.uri.rstrip('/')}/{NEXT}")
+    return replace(sink, uri=f"{sink.uri.rstrip('/')}/{NEXT}")
 
 
 def committed(store: Store) -> list[str]:

@@ -62,7 +62,7 @@ def run(
         summary = Summary(start.run_id, plan.job.sink.uri)
         with Record(epoch, start, plan, [placement.model_dump() for placement in placements]) as record:
             try:
-                switch.finish(sink)
+                switch.finish(epoch)
                 ledger.settle(epoch, start)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
                 parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output))

@@ -2,7 +2,8 @@
 
 The commit point is one object, ``_latentmill/switch.json``, with the epoch and the parts that count from then on. What
 it asks for is then done, or finished by the next start: old parts are removed, new ones copied to their place and
-noted, and the switch taken away. Until then the new parts are whole below ``_latentmill/next``.
+noted, and the switch taken away. Until then the new parts are whole below ``_latentmill/next``; after it, what is there
+without a note is nobody's.
 """
 
 from __future__ import annotations
@@ -28,31 +29,32 @@ def switch(epoch: Epoch) -> None:
     epoch.sink.put(SWITCH, json.dumps({"epoch": epoch.number, "parts": parts}).encode())
     # A run that begins from here on sees the switch and finishes it; one that began before may have missed it.
     epoch.refuse_if_overtaken()
-    finish(epoch.sink)
+    finish(epoch)
 
 
-def finish(sink: Store) -> None:
-    """Do what is left of a switch, if there is one.
+def finish(epoch: Epoch) -> None:
+    """Do what is left of a switch, if there is one, before an epoch's run begins or as it ends.
 
     Raises:
         SinkError: the sink can't be written.
     """
+    sink, following = epoch.sink, ledger.next_generation(epoch.sink)
     data = sink.get(SWITCH)
-    if data is None:
-        return
-    wanted = json.loads(data)
-    number, parts = wanted["epoch"], wanted["parts"]
-    if number < ledger.newest(sink.names(NOTES)):
-        # It came after the note of a later epoch: its run had been overtaken.
+    if data is not None:
+        wanted = json.loads(data)
+        # One that came after the note of a later epoch is of a run that had been overtaken.
+        if wanted["epoch"] >= ledger.newest(sink.names(NOTES)):
+            _replace(sink, following, **wanted)
         sink.remove([SWITCH])
-        return
-    following = ledger.next_generation(sink)
-    ledger.sweep(sink, parts, before=number + 1)
+    if not following.names(NOTES):
+        ledger.sweep(following, [], before=epoch.number + 1)
+
+
+def _replace(sink: Store, following: Store, epoch: int, parts: list[str]) -> None:
+    ledger.sweep(sink, parts, before=epoch + 1)
     _copy(sink, following, set(parts))
-    ledger.note(sink, number, parts)
-    following.remove(f"{NOTES}/{name}" for name in following.names(NOTES) if ledger.newest([name]) <= number)
-    sink.remove([SWITCH])
-    ledger.sweep(following, [], before=number + 1)
+    ledger.note(sink, epoch, parts)
+    following.remove(f"{NOTES}/{name}" for name in following.names(NOTES) if ledger.newest([name]) <= epoch)
 
 
 def _copy(sink: Store, following: Store, parts: set[str]) -> None:

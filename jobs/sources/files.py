@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs import access
 from jobs.access import storage_errors
+from jobs.ledger import DATA, NEXT, STATE, SWITCH
 from operators.errors import SourceError
 
 explained = partial(access.explained, kind=SourceError)
@@ -95,7 +96,8 @@ class Listing:
 def list_files(uri: str) -> Listing:
     """List a file, a folder with all below it, or a glob.
 
-    A dataset that Latentmill wrote stands for its accepted rows, in ``data/``.
+    A dataset that Latentmill wrote stands for its accepted rows, in ``data/``; while an overwriting run puts new ones
+    there, for these.
 
     Raises:
         SourceError: there is nothing, or no way to see it.
@@ -113,8 +115,10 @@ def list_files(uri: str) -> Listing:
             filesystem.info(path)
             root, paths = path.rstrip("/"), filesystem.find(path)
     names = {found[len(root) :].lstrip("/"): found for found in paths}
-    if any(name.startswith("_latentmill/") for name in names):
-        names = {name: found for name, found in names.items() if name.startswith("data/")}
+    if any(name.startswith(f"{STATE}/") for name in names):
+        generation = f"{NEXT}/" if SWITCH in names else ""
+        accepted = {name: found for name, found in names.items() if name.startswith(f"{generation}{DATA}/")}
+        names = {name.removeprefix(generation): found for name, found in accepted.items()}
     files = [File(filesystem, names[name], name) for name in sorted(names) if not _is_hidden(name)]
     if not files:
         raise SourceError("there are no files here; check the path", full)
