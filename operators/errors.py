@@ -142,3 +142,9 @@ class OperatorFailedError(RowError):
     """The model raised on this row alone while others passed."""
 
     code = "operator_failed"
+
+
+class ProcessKilledError(RowError):
+    """The row alone ended the process that worked on it, more than once."""
+
+    code = "process_killed"
