@@ -83,7 +83,7 @@ class Summary:
             name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
             for name, step in self.steps.items()
         }
-        return {**plain, "rejected": dict(self.rejected), "steps": steps}
+        return {**plain, "rejected": dict(self.rejected), "steps": steps, "weights": dict(self.weights)}
 
     def show(self, console: Console) -> None:
         """Print the figures for a person."""

@@ -60,7 +60,9 @@ def run(
         _stage(plan)
         epoch = ledger.claim(sink, start, newest)
         summary = Summary(start.run_id, plan.job.sink.uri)
-        with Record(epoch, start, plan, [placement.model_dump() for placement in placements]) as record:
+        record = Record(epoch, start, plan, [placement.model_dump() for placement in placements])
+        record.tell(summary)
+        with record:
             try:
                 switch.finish(epoch)
                 ledger.settle(epoch, start)
