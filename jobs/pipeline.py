@@ -14,6 +14,7 @@ import ray.data
 from ray.data import DataContext, Dataset
 
 from cluster import pools
+from cluster.connect import capacity
 from cluster.resources import Placement
 from jobs import ledger, suspects
 from jobs.parts import unpack
@@ -25,7 +26,8 @@ from jobs.stage import StageActor
 from jobs.storage import Store
 from jobs.writer import Writer
 
-_READ_TASKS = 1000
+_SHARES = 100
+"""Into so many the source is cut, or as many as there are CPUs: every share costs Ray some milliseconds."""
 
 
 def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer) -> Dataset:
@@ -59,7 +61,8 @@ def _sources(plan: Plan, stamp: Stamp, store: Store) -> Dataset:
         return shaped.map_batches(
             Packer, fn_constructor_args=(stamp, recall), batch_size=part_rows, **pools.io_options()
         )
-    cut = [ray.put(share) for share in shares(plan.source.fragments, _READ_TASKS)]
+    most = max(_SHARES, int(capacity().cpus))
+    cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
     numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
     return numbers.map_batches(
         Reader, fn_constructor_args=(stamp, recall, cut, part_rows), batch_size=1, **pools.io_options()
