@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import ledger
-from jobs.done import DoneRows
 from jobs.ledger import Mode, Start
 from jobs.storage import Store
 from operators.errors import SinkError
@@ -36,7 +35,8 @@ def parquet(*ids):
 
 def write(epoch, digest, *ids):
     name = epoch.part_name(digest, FILE)
-    epoch.commit(name, b"rows", b"rejects", parquet(*ids))
+    epoch.store.put(f"{ledger.DATA}/{name}", b"rows")
+    epoch.commit(name, b"rejects", parquet(*ids))
     return name
 
 
@@ -148,10 +148,19 @@ def test_an_unknown_protocol_is_one_line():
         Store("nonsense://x").names("data")
 
 
-def test_done_rows_tells_members_from_others():
-    ids = [f"row-{n}" for n in range(1000)]
-    done = DoneRows.of([ids[:300], ids[300:500], []])
-    assert len(done) == 500
-    assert done.contains(ids).tolist() == [True] * 500 + [False] * 500
-    assert not DoneRows.of([]).contains(["x"]).any()
-    assert done.contains([]).shape == (0,)
+def test_names_tell_whose_files_rows_they_hold(store):
+    epoch = begun(store, "run-1")
+    files = ["a.parquet", "b.parquet", "", "a.parquet"]
+    names = [epoch.part_name(f"{digest:020x}", ledger.file_key(file)) for digest, file in enumerate(files)]
+    grouped = ledger.by_file(names)
+    assert grouped[ledger.file_key("a.parquet")] == [names[0], names[3]]
+    assert grouped[ledger.file_key("")] == [names[2]]
+    assert len(grouped) == 3
+    assert ledger.file_key("a.parquet") == "f2a84af8"
+
+
+def test_many_outcomes_come_in_the_order_they_were_asked_for(store):
+    epoch = begun(store, "run-1")
+    names = [write(epoch, f"{number:04x}", f"row-{number}") for number in range(1500)]
+    read = [table["source_id"][0].as_py() for table in ledger.outcomes(store, names, ["source_id"])]
+    assert read == [f"row-{number}" for number in range(1500)]
