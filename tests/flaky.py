@@ -1,7 +1,7 @@
 """A real HTTP proxy on loopback that stands before a store and, on command, treats its clients badly.
 
-The Host header is passed on as the client wrote it, so signatures that cover it hold: clients use the proxy's endpoint and
-the store's own keys.
+The Host header is passed on as the client wrote it, so signatures that cover it hold: clients use the proxy's endpoint
+and the store's own keys.
 """
 
 from __future__ import annotations

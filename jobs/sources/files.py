@@ -1,4 +1,4 @@
-"""Files of a dataset, wherever fsspec reaches: found, listed, named, read; and what goes wrong, in one line."""
+"""Files of a dataset, wherever fsspec reaches: named, opened, read; and what goes wrong, in one line."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from jobs import access
-from jobs.access import storage_errors
+from jobs.access import opened
+from jobs.failures import Failure, failure, storage_errors
 from jobs.ledger import DATA, NEXT, STATE, SWITCH
+from jobs.listing import found, version
+from jobs.patience import patiently
+from jobs.reading import PatientFile
 from operators.errors import SourceError
 
 explained = partial(access.explained, kind=SourceError)
 """Turn what file systems raise into one line for the user: a :class:`SourceError`."""
 
 _THREADS = 16
-_MARKS = ("ETag", "etag", "mtime", "created")
+_BUCKETS = {"s3", "gs"}
+_BLOCK = 1 << 23
+"""Bytes of a file that are read ahead where it is streamed; drivers would take 50 MB."""
+
+_AN_ADDRESS = 15.0
+"""Seconds for which one address of the web is tried: its row alone hangs on it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,7 @@ class Folder:
     def resolve(self, reference: str) -> tuple[Any, str]:
         """The file system and path that a relative path, an absolute one or a URI means, seen from this folder."""
         if "://" in reference:
-            filesystem, path = url_to_fs(reference)
-            return filesystem, path
+            return opened(reference)
         if reference.startswith("/"):
             return LocalFileSystem(), reference
         return self.filesystem, f"{self.path}/{reference}"
@@ -48,6 +55,8 @@ class File:
     path: str
     name: str
     """Its path inside the dataset, which ids start with."""
+    version: str = ""
+    """What was another one if the file had been, when it was listed."""
 
     @property
     def folder(self) -> Folder:
@@ -56,21 +65,12 @@ class File:
 
     def open(self, **options: Any) -> Any:
         """Open it for reading bytes."""
-        return self.filesystem.open(self.path, "rb", **options)
-
-    def version(self) -> str:
-        """What changes when the file does: its size, and what mark or time of change its store tells.
-
-        Raises:
-            SourceError: it is gone, or its store fails.
-        """
-        with explained(self.path):
-            info = self.filesystem.info(self.path)
-        return f"{info['size']} {next((info[mark] for mark in _MARKS if mark in info), '')}"
+        options = {"block_size": _BLOCK, **options}
+        return PatientFile(patiently(partial(self.filesystem.open, self.path, "rb", **options)))
 
     def read(self) -> bytes:
         """All its bytes."""
-        return bytes(self.filesystem.cat_file(self.path))
+        return bytes(patiently(partial(self.filesystem.cat_file, self.path)))
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,17 @@ def list_files(uri: str) -> Listing:
         SourceError: there is nothing, or no way to see it.
     """
     with explained(uri):
-        filesystem, path = url_to_fs(uri)
+        filesystem, path = opened(uri)
         filesystem.invalidate_cache()
         full = uri if "::" in uri else str(filesystem.unstrip_protocol(path))
-        if _is_glob(filesystem, path):
-            root = path[: min(path.index(mark) for mark in "*?[" if mark in path)].rpartition("/")[0]
-            paths = [found for found in filesystem.glob(path) if filesystem.isfile(found)]
-        elif filesystem.isfile(path):
-            root, paths = path.rpartition("/")[0], [path]
-        else:
-            filesystem.info(path)
-            root, paths = path.rstrip("/"), filesystem.find(path)
-    names = {found[len(root) :].lstrip("/"): found for found in paths}
+        root, infos = found(filesystem, path)
+    names = {path[len(root) :].lstrip("/"): path for path in infos}
     if any(name.startswith(f"{STATE}/") for name in names):
         generation = f"{NEXT}/" if SWITCH in names else ""
-        accepted = {name: found for name, found in names.items() if name.startswith(f"{generation}{DATA}/")}
-        names = {name.removeprefix(generation): found for name, found in accepted.items()}
-    files = [File(filesystem, names[name], name) for name in sorted(names) if not _is_hidden(name)]
+        accepted = {name: path for name, path in names.items() if name.startswith(f"{generation}{DATA}/")}
+        names = {name.removeprefix(generation): path for name, path in accepted.items()}
+    shown = [name for name in sorted(names) if not _is_hidden(name)]
+    files = [File(filesystem, names[name], name, version(infos[names[name]])) for name in shown]
     if not files:
         raise SourceError("there are no files here; check the path", full)
     return Listing(full, Folder(filesystem, root), files)
@@ -137,26 +131,42 @@ def read_all(folder: Folder, references: list[str]) -> list[bytes | None]:
         with explained(reference):
             try:
                 filesystem, path = folder.resolve(reference)
-                return bytes(filesystem.cat_file(path))
+                seconds = _AN_ADDRESS if _is_web(filesystem) else None
+                return bytes(patiently(partial(filesystem.cat_file, path), seconds))
             except _missing(filesystem):
                 return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(read, references))
+        data = list(pool.map(read, references))
+    if None in data:
+        _refuse_a_lost_bucket(folder)
+    return data
 
 
-def _is_glob(filesystem: Any, path: str) -> bool:
-    return any(mark in path for mark in "*?[") and not filesystem.exists(path)
+def _refuse_a_lost_bucket(folder: Folder) -> None:
+    """Where the whole bucket is gone, it is not the row that is at fault."""
+    if _BUCKETS.isdisjoint(folder.filesystem.protocol):
+        return
+    bucket = folder.path.partition("/")[0]
+    try:
+        patiently(partial(folder.filesystem.info, bucket))
+    except storage_errors() as error:
+        if failure(error) in (Failure.NO_BUCKET, Failure.NOTHING_THERE):
+            raise SourceError("this bucket is gone; start again when it is back", bucket) from error
 
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
 
 
+def _is_web(filesystem: Any) -> bool:
+    return "http" in filesystem.protocol
+
+
 def _missing(filesystem: Any) -> tuple[type[Exception], ...]:
     """Errors that speak of one path and not of the whole store: on the web every address has a host of its own."""
     if isinstance(filesystem, LocalFileSystem):
         return OSError, ValueError
-    if "http" in filesystem.protocol:
+    if _is_web(filesystem):
         return *storage_errors(), ValueError, TimeoutError
     return FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError
