@@ -41,7 +41,7 @@ FOLDERS = (DATA, REJECTS, OUTCOMES)
 
 _READERS = 32
 _READ_AHEAD = 1024
-_PART = re.compile(r"part-\d{6,}-[0-9a-f]{8}-[0-9a-f]+\.parquet")
+_PART = re.compile(r"part-\d{6,}-[0-9a-f]{8}-[0-9a-f]+(\.\w+)?")
 
 
 class Mode(StrEnum):
@@ -90,14 +90,12 @@ class Epoch:
         """File name of the part with this digest, of the source file with this key, in every folder of the sink."""
         return f"part-{self.number:06d}-{file}-{digest}.parquet"
 
-    def commit(self, name: str, data: bytes | None, rejects: bytes | None, outcomes: bytes) -> None:
-        """Write a part; the outcomes come last, and only while this epoch is the newest.
+    def commit(self, name: str, rejects: bytes | None, outcomes: bytes) -> None:
+        """Write the rest of a part whose data were put; the outcomes come last, and only while no later epoch began.
 
         Raises:
             SinkError: a later run has taken over the sink.
         """
-        if data is not None:
-            self.store.put(f"{DATA}/{name}", data)
         if rejects is not None:
             self.store.put(f"{REJECTS}/{name}", rejects)
         self.refuse_if_overtaken()
@@ -231,15 +229,21 @@ def outcomes(store: Store, names: Sequence[str], columns: Sequence[str]) -> Iter
 
 def sweep(store: Store, kept: Sequence[str], before: int) -> None:
     """Remove what is not kept, but nothing of epoch ``before`` and later: those may be another run's."""
-    keep = set(kept)
+    keep = {stem(name) for name in kept}
     for folder in FOLDERS:
-        stray = [name for name in parts(store, folder) if name not in keep and _epoch_of(name) < before]
-        store.remove(f"{folder}/{name}" for name in stray)
+        stray = [name for name in parts(store, folder) if stem(name) not in keep and _epoch_of(name) < before]
+        store.remove(f"{folder}/{name}" for name in stray if "." in name)
+        store.remove_folders(f"{folder}/{name}" for name in stray if "." not in name)
 
 
 def parts(store: Store, folder: str) -> list[str]:
     """Parts in a folder; a file of another name is somebody else's."""
     return [name for name in store.names(folder) if _PART.fullmatch(name)]
+
+
+def stem(name: str) -> str:
+    """What the names of all objects of a part begin with, and what a folder of its rows is called."""
+    return name.partition(".")[0]
 
 
 def newest(names: Sequence[str]) -> int:
@@ -254,7 +258,12 @@ def note_name(epoch: int) -> str:
 
 def _refuse_another_plan(sink: Store, start: Start) -> None:
     before = entry(sink, in_force(sink))
-    if before is None or start.mode is Mode.OVERWRITE or before.fingerprint == start.fingerprint:
+    if before is None or before.fingerprint == start.fingerprint:
+        return
+    if before.plan.get("format") != start.plan.get("format"):
+        stored = before.plan.get("format")
+        raise SinkError(f"its rows are stored as {stored}; go on with that, or write to another place", sink.uri)
+    if start.mode is Mode.OVERWRITE:
         return
     if start.mode is not Mode.EXTEND:
         told = "holds rows of another plan; `--extend` keeps them and does new source rows by this one, `--overwrite` "

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.resources import Resources
+from jobs.formats import FORMATS, DataFormat
 from jobs.mistakes import meant
 from jobs.sources import Described, Source, open_source
 from jobs.sources.selection import WRITTEN_BY_US
@@ -88,6 +89,11 @@ class Plan:
         return columns.with_features(pa.schema([*kept, *columns.LINEAGE], {WRITTEN_BY_US: b"1"}))
 
     @property
+    def format(self) -> DataFormat:
+        """How the dataset is stored."""
+        return FORMATS[self.job.sink.format]
+
+    @property
     def not_kept(self) -> list[str]:
         """Columns that steps hand on but that are not written."""
         return [] if self.job.sink.tensors else self._tensors
@@ -124,6 +130,7 @@ class Plan:
         return {
             **{key: resolved[key] for key in ("source", "steps", "seed")},
             "tensors": self._tensors if self.job.sink.tensors else [],
+            "format": self.job.sink.format,
         }
 
     @cached_property
@@ -141,7 +148,7 @@ def make_plan(job: Job) -> Plan:
 
     Raises:
         UserError: the source can't be listed, a column is missing or there twice, a model's folder is not there, a
-            step is to be compiled that can't.
+            step is to be compiled that can't, the sink's format can't hold a column.
     """
     _refuse_unknown_steps(job)
     source = job.source if isinstance(job.source, Source) else open_source(job.source)
@@ -154,7 +161,9 @@ def make_plan(job: Job) -> Plan:
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
         steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
-    return Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), described, tuple(steps))
+    plan = Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), described, tuple(steps))
+    plan.format.refuse(plan.output)
+    return plan
 
 
 def _refuse_unknown_steps(job: Job) -> None:

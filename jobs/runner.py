@@ -67,7 +67,7 @@ def run(
                 switch.finish(epoch)
                 ledger.settle(epoch, start)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
-                parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output))
+                parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output, plan.format))
                 with progress(summary, plan.rows, console or Console(stderr=True)) as shown, _users_errors():
                     for report in pipeline.reports(parts):
                         summary.add(report)

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from cluster.resources import Resources
+from jobs.formats import SinkFormat
 from jobs.sources import Source, SourceSpec, TableSource
 from operators import KINDS, Spec
 
@@ -122,6 +123,9 @@ class SinkSpec(BaseModel):
 
     uri: Annotated[str, Field(min_length=1, description="folder or fsspec URI")]
     part_rows: Annotated[int, Field(ge=1, description="source rows that are committed together")] = 256
+    format: Annotated[
+        SinkFormat, Field(description="how accepted rows are stored: parquet, lance, webdataset or imagefolder")
+    ] = SinkFormat.PARQUET
     tensors: Annotated[bool, Field(description="keep columns of tensors, such as latents, which are large")] = False
 
 

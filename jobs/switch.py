@@ -52,16 +52,21 @@ def finish(epoch: Epoch) -> None:
 
 def _replace(sink: Store, following: Store, epoch: int, parts: list[str]) -> None:
     ledger.sweep(sink, parts, before=epoch + 1)
-    _copy(sink, following, set(parts))
+    _copy(sink, following, {ledger.stem(name) for name in parts})
     ledger.note(sink, epoch, parts)
     following.remove(f"{NOTES}/{name}" for name in following.names(NOTES) if ledger.newest([name]) <= epoch)
 
 
-def _copy(sink: Store, following: Store, parts: set[str]) -> None:
+def _copy(sink: Store, following: Store, stems: set[str]) -> None:
     def copy(name: str) -> None:
         sink.copy(f"{NEXT}/{name}", name)
 
     with ThreadPoolExecutor(_COPIERS) as pool:
         for folder in FOLDERS:
-            missing = parts.intersection(following.names(folder)).difference(sink.names(folder))
-            list(pool.map(copy, [f"{folder}/{name}" for name in missing]))
+            missing = set(following.below(folder)).difference(sink.below(folder))
+            list(pool.map(copy, [name for name in missing if _stem(folder, name) in stems]))
+
+
+def _stem(folder: str, name: str) -> str:
+    """Of the part that an object below a folder belongs to."""
+    return ledger.stem(name[len(folder) + 1 :].split("/")[0])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from jobs.ledger import Epoch
+from jobs.formats import DataFormat, ParquetFormat
+from jobs.formats.parquet import encoded
+from jobs.ledger import Epoch, stem
 from operators import columns
 
 OUTCOME = pa.schema(
@@ -30,10 +31,11 @@ OUTCOME = pa.schema(
 
 @dataclass(frozen=True)
 class Writer:
-    """Commits parts of one epoch. ``output`` is the schema of the dataset."""
+    """Commits parts of one epoch. ``output`` is the schema of the dataset, ``format`` how its rows are stored."""
 
     epoch: Epoch
     output: pa.Schema
+    format: DataFormat = field(default_factory=ParquetFormat)
 
     def commit(self, table: pa.Table, file: str, noted: Mapping[str, str]) -> dict[str, Any]:
         """Write a part and tell its counts; the same part written again overwrites itself.
@@ -47,11 +49,12 @@ class Writer:
         kept = pc.and_(pc.invert(failed), table[columns.KEPT])
         rows, rejects = table.filter(kept), table.filter(failed)
         outcomes = _outcomes(table, failed, kept)
+        name = self.epoch.part_name(self._digest(outcomes), file)
+        told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
         self.epoch.commit(
-            self.epoch.part_name(self._digest(outcomes), file),
-            _parquet(_conformed(rows, self.output)) if rows.num_rows else None,
-            _parquet(_rejected(rejects, self.output)) if rejects.num_rows else None,
-            _parquet(outcomes.replace_schema_metadata(dict(noted))),
+            name,
+            encoded(_rejected(rejects, self.output)) if rejects.num_rows else None,
+            encoded(outcomes.replace_schema_metadata({**noted, **told})),
         )
         codes = Counter(error["code"] for error in rejects[columns.ERROR].to_pylist())
         return {
@@ -105,9 +108,3 @@ def _rejected(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for name in ("step", "code", "message", "attempt"):
         rows = rows.append_column(f"{columns.ERROR}_{name}", errors.field(name))
     return rows
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", store_schema=True)
-    return bytes(sink.getvalue())

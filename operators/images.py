@@ -47,6 +47,9 @@ _BAD_CONTENT = (
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND", b"GIF8": b"\x3b"}
 """How files of a format begin and how whole ones end."""
 
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
+"""Where a format's usual ending is not its name."""
+
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 T = TypeVar("T")
@@ -125,6 +128,15 @@ def encode_all(
     encoded = _threaded(lambda image: encode(image, encoding, quality), images)
     paths = pa.nulls(len(encoded), pa.string())
     return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], fields=list(columns.IMAGE))
+
+
+def ending(data: bytes) -> str | None:
+    """What names of files that hold such a picture end in, as in ``png``; None where it is in no known format."""
+    try:
+        name = Image.open(io.BytesIO(data), formats=_formats()).format
+    except (*_BAD_CONTENT, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    return _ENDINGS.get(name, name.lower()) if name else None
 
 
 def _data(value: Mapping[str, Any] | None) -> bytes:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jobs.sources import parquet, shapes, text, webdataset
 from jobs.sources.base import Source
 from jobs.sources.files import Listing, list_files
-from jobs.sources.images import ImagesSource
+from jobs.sources.images import ImagesSource, is_metadata
 from jobs.sources.parquet import ParquetSource
 from jobs.sources.shapes import Series, ShapesSource
 from jobs.sources.spec import Format, SourceSpec
@@ -51,7 +51,7 @@ def open_source(source: SourceSpec | str | Path | pa.Table) -> Source:
 
 
 def _inferred(listing: Listing) -> Format:
-    names = [file.name.lower() for file in listing.files]
+    names = [file.name.lower() for file in listing.files if not is_metadata(file) or len(listing.files) == 1]
     endings = {Format.PARQUET: parquet.SUFFIXES, Format.WEBDATASET: webdataset.SUFFIXES}
     for format_, suffixes in endings.items():
         if any(name.endswith(suffixes) for name in names):

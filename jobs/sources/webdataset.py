@@ -40,6 +40,15 @@ class Shard(Stretch):
     """What the files of a sample are, where the dataset says it."""
     rows: None = None
 
+    @property
+    def file_name(self) -> str:
+        """The file's name."""
+        return self.file.name
+
+    def version(self) -> str:
+        """The file's."""
+        return self.file.version
+
     def count(self, most: int) -> int:
         """Count the samples from the headers alone."""
         with _opened(self.file, "r:*") as found:
@@ -91,7 +100,10 @@ def _guessed(file: File) -> pa.Schema:
 def _samples(file: File, layout: Layout | None) -> Iterator[tuple[str, Sample]]:
     with _opened(file, "r|*") as found:
         for key, group in _grouped(found):
-            yield key, layout.row(key, {split(m.name)[1]: m.read() for m in group}) if layout else _sample(key, group, file)
+            if layout:
+                yield key, layout.row(key, {split(member.name)[1]: member.read() for member in group})
+            else:
+                yield key, _sample(key, group, file)
 
 
 def _sample(key: str, group: Iterator[Member], file: File) -> Sample:

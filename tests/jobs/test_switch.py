@@ -78,8 +78,10 @@ def write(epoch, digests):
     """Commit parts; every other one has rejects, one has no rows."""
     for at, digest in enumerate(digests):
         rejects = digest.encode() if at % 2 else None
-        data = f"{epoch.run_id} {digest}".encode() if at else None
-        epoch.commit(epoch.part_name(digest, "0" * 8), data, rejects, digest.encode())
+        name = epoch.part_name(digest, "0" * 8)
+        if at:
+            epoch.store.put(f"data/{name}", f"{epoch.run_id} {digest}".encode())
+        epoch.commit(name, rejects, digest.encode())
 
 
 def contents(store):
