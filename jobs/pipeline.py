@@ -36,7 +36,7 @@ def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Write
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
     one, with all its imports, for the next part.
     """
-    with _one_part_per_block():
+    with _set_up():
         parts = _sources(plan, stamp, writer.epoch.store)
         watched = suspects.stages([placement.name for placement in placements])
         for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
@@ -87,12 +87,14 @@ class _Committer:
 
 
 @contextlib.contextmanager
-def _one_part_per_block() -> Iterator[None]:
-    """Datasets made inside hand on every part as soon as it is there, alone in its block."""
+def _set_up() -> Iterator[None]:
+    """Datasets made inside hand on every part as soon as it is there, alone in its block, and errors as they are."""
     context = DataContext.get_current()
-    before = context.target_max_block_size, context.enable_progress_bars
-    context.target_max_block_size, context.enable_progress_bars = 1, False
+    before = {name: getattr(context, name) for name in _SETTINGS}
+    for name, value in _SETTINGS.items():
+        setattr(context, name, value)
     try:
         yield
     finally:
-        context.target_max_block_size, context.enable_progress_bars = before
+        for name, value in before.items():
+            setattr(context, name, value)
