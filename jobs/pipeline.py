@@ -27,8 +27,9 @@ from jobs.storage import Store
 from jobs.writer import Writer
 
 _SHARES = 100
-_SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 """Into so many the source is cut, or as many as there are CPUs: every share costs Ray some milliseconds."""
+
+_SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
 def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer) -> Dataset:
