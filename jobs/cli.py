@@ -74,7 +74,7 @@ def run(
     from jobs.ledger import Mode
     from jobs.runner import run as run_plan
 
-    with file.located(), others_held_back() as stderr, _stoppable():
+    with _stoppable(), file.located(), others_held_back() as stderr:
         summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
     if as_json:
         click.echo(json.dumps(summary.as_json()))
