@@ -1,4 +1,4 @@
-"""The command line: ``latentmill run|plan|operators|schema``."""
+"""The command line: ``latentmill plan|run|status|retry|verify|operators|schema``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,9 +26,12 @@ FAILED, USERS_ERROR, STOPPED = 1, 2, 130
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
+_WATCH_SECONDS = 5.0
+
 _job_file = click.argument("job_file", type=click.Path(path_type=Path))
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
 _limit = click.option("--limit", type=click.IntRange(min=1), help="Take only the first rows of the source.")
+_sink = click.argument("sink")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -95,6 +99,44 @@ def plan(job_file: Path, changes: Sequence[str], limit: int | None, as_json: boo
     """Check a job and say what it would do; nothing is started or written."""
     made = _read(job_file, changes, limit).plan()
     click.echo(json.dumps(plan_as_json(made)) if as_json else shown_plan(made))
+
+
+@cli.command()
+@_sink
+@click.option("--watch", is_flag=True, help="Go on telling until the run ends.")
+@click.option("--exact", is_flag=True, help="Count all outcomes; a run that was killed has not told its last rows.")
+@_as_json
+def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
+    """Say how far a job is, by its sink alone; it may be running anywhere, dead or done."""
+    from jobs.show_sink import shown_status, status_line
+    from jobs.status import State, look
+    from jobs.storage import Store
+
+    store, shown = Store.at(sink), status_line if watch else shown_status
+    told = look(store, exact)
+    click.echo(json.dumps(told.as_json()) if as_json else shown(told))
+    while watch and told.state is State.RUNNING:
+        time.sleep(_WATCH_SECONDS)
+        told = look(store, exact)
+        click.echo(json.dumps(told.as_json()) if as_json else shown(told))
+
+
+@cli.command()
+@_sink
+@click.option("--job", "job_file", type=click.Path(path_type=Path), help="Job file whose rows these should be.")
+@click.option("--weights", is_flag=True, help="Compare the models' weights with those of now, too.")
+@_as_json
+def verify(sink: str, job_file: Path | None, weights: bool, as_json: bool) -> None:
+    """Read a sink to its last byte and hold it against its own outcomes."""
+    from jobs.show_sink import shown_verdict
+    from jobs.storage import Store
+    from jobs.verify import verify as verified
+
+    plan = None if job_file is None else _read(job_file, [], None).plan()
+    verdict = verified(Store.at(sink), plan, weights)
+    click.echo(json.dumps(verdict.as_json()) if as_json else shown_verdict(verdict))
+    if not verdict.sound:
+        sys.exit(FAILED)
 
 
 @cli.command()
