@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import pyarrow as pa
@@ -101,11 +102,61 @@ def test_a_run_that_was_overtaken_commits_no_more(store):
     assert everything(store)[ledger.OUTCOMES] == []
 
 
-def test_another_plan_is_refused_before_anything_is_written(store):
-    begun(store, "run-1", "plan-a")
-    with pytest.raises(SinkError, match="rows of another plan"):
-        begun(store, "run-2", "plan-b")
+def planned(run_id, plan, columns=None, mode=Mode.RUN):
+    return Start(run_id, json.dumps(plan), mode, plan, columns or {"row_id": "string"})
+
+
+def settled(store, start):
+    epoch = ledger.claim(store, start, ledger.check(store, start))
+    ledger.settle(epoch, start)
+    return epoch
+
+
+def test_another_plan_is_refused_before_anything_is_written_with_what_differs_and_the_ways_out(store):
+    settled(store, planned("run-1", {"seed": 1, "steps": [{"caption": {"num_beams": 1}}]}))
+    with pytest.raises(SinkError) as refused:
+        ledger.check(store, planned("run-2", {"seed": 2, "steps": [{"caption": {"num_beams": 3}}]}))
+    first, *differing = str(refused.value).splitlines()
+    assert first.startswith(f"{store.uri}: holds rows of another plan; `--extend` ")
+    assert "`--overwrite`" in first
+    assert differing == ["  seed: 1 -> 2", "  steps.0.caption.num_beams: 1 -> 3"]
     assert store.names(ledger.EPOCHS) == ["000001.json"]
+
+
+def test_extended_a_sink_keeps_its_parts_and_goes_on_with_the_new_plan(store):
+    name = write(settled(store, planned("run-1", {"seed": 1})), "aa", "x")
+    settled(store, planned("run-2", {"seed": 2}, mode=Mode.EXTEND))
+    assert ledger.committed(store) == [name]
+    settled(store, planned("run-3", {"seed": 2}))
+    with pytest.raises(SinkError, match="another plan"):
+        ledger.check(store, planned("run-4", {"seed": 1}))
+
+
+def test_a_sink_is_not_extended_by_rows_with_other_columns(store):
+    settled(store, planned("run-1", {"seed": 1}))
+    other = planned("run-2", {"seed": 2}, {"row_id": "int64", "caption": "string"}, Mode.EXTEND)
+    with pytest.raises(SinkError, match=r"differ: row_id: string -> int64, caption: nothing -> string$"):
+        ledger.check(store, other)
+
+
+def test_an_extending_start_that_died_before_its_note_changes_no_plan(store):
+    settled(store, planned("run-1", {"seed": 1}))
+    ledger.claim(store, planned("run-2", {"seed": 2}, mode=Mode.EXTEND), after=1)
+    assert ledger.check(store, planned("run-3", {"seed": 1})) == 2
+
+
+def test_only_one_of_two_starts_that_saw_the_same_begins(store):
+    first, second = Start("run-1", "plan"), Start("run-2", "plan")
+    seen = ledger.check(store, first)
+    assert ledger.check(store, second) == seen
+    ledger.claim(store, first, seen)
+    with pytest.raises(SinkError, match="another run started at this moment"):
+        ledger.claim(store, second, seen)
+
+
+def test_a_claim_whose_answer_was_lost_finds_itself(store):
+    start = Start("run-1", "plan")
+    assert ledger.claim(store, start, 0) == ledger.claim(store, start, 0)
 
 
 def test_files_that_are_not_parts_are_left_alone(store):
