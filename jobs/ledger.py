@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.attempts import retried
 from jobs.difference import differences, shown
 from jobs.storage import Store
 from operators.errors import SinkError
@@ -41,7 +42,7 @@ FOLDERS = (DATA, REJECTS, OUTCOMES)
 
 _READERS = 32
 _READ_AHEAD = 1024
-_PART = re.compile(r"part-\d{6,}-[0-9a-f]{8}-[0-9a-f]+(\.\w+)?")
+_PART = re.compile(r"part-\d{6,}-[0-9a-f]{8}-[0-9a-f]+(\.\w+)*")
 
 
 class Mode(StrEnum):
@@ -143,7 +144,7 @@ def settle(epoch: Epoch, start: Start) -> None:
     """Note what earlier epochs committed, and remove what they left half-done.
 
     Raises:
-        SinkError: the sink holds another plan's rows, or can't be written.
+        SinkError: the sink holds another plan's rows, a later run has taken it over, or it can't be written.
     """
     _refuse_another_plan(epoch.sink, start)
     kept = committed(epoch.store)
@@ -152,6 +153,8 @@ def settle(epoch: Epoch, start: Start) -> None:
         kept = kept if before and before.fingerprint == start.fingerprint else []
     note(epoch.store, epoch.number, kept)
     epoch.store.discard_unfinished()
+    # A run that begins from here on goes by this note; one that has begun may count parts that came since it was made.
+    epoch.refuse_if_overtaken()
     sweep(epoch.store, kept, before=epoch.number)
 
 
@@ -181,7 +184,7 @@ def committed(store: Store) -> list[str]:
     noted = newest(store.names(NOTES))
     data = store.get(note_name(noted))
     listed = set(json.loads(data)) if data else set()
-    return [name for name in present if name in listed or _epoch_of(name) >= max(noted, 1)]
+    return [name for name in present if name in listed or epoch_of(name) >= max(noted, 1)]
 
 
 def note(store: Store, epoch: int, names: Sequence[str]) -> None:
@@ -198,47 +201,66 @@ def file_key(name: str) -> str:
     return hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
 
 
+def file_of(name: str) -> str:
+    """The key of the source file that a part's rows come from."""
+    return name.split("-")[2]
+
+
 def by_file(names: Iterable[str]) -> dict[str, list[str]]:
     """Parts by the key of the source file that their rows come from."""
     grouped: dict[str, list[str]] = {}
     for name in names:
-        grouped.setdefault(name.split("-")[2], []).append(name)
+        grouped.setdefault(file_of(name), []).append(name)
     return grouped
 
 
 def close(epoch: Epoch) -> None:
-    """Sweep away what a dead run's workers wrote after this epoch began."""
-    sweep(epoch.store, committed(epoch.store), before=epoch.number + 1)
+    """Sweep away what a dead run's workers wrote after this epoch began, and the rejects that it has tried again.
+
+    Raises:
+        SinkError: a later run has taken over the sink.
+    """
+    kept = committed(epoch.store)
+    # A run that begins from here on sees all that was listed.
+    epoch.refuse_if_overtaken()
+    sweep(epoch.store, kept, before=epoch.number + 1)
 
 
 def outcomes(store: Store, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Read columns of committed parts' outcomes, some at a time in parallel; each has its object's metadata."""
-
-    def read(name: str) -> pa.Table:
-        data = store.get(f"{OUTCOMES}/{name}")
-        if data is None:
-            raise SinkError(f"{store.uri}: {OUTCOMES}/{name} vanished while it was read")
-        # Not `read_table`, which goes through a dataset: that takes four times as long for objects so small.
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
-            return file.read(list(columns), use_threads=False)
-
+    """Read columns of committed parts' outcomes, fetched some at a time in parallel; each has its object's metadata."""
     with ThreadPoolExecutor(_READERS) as pool:
         for first in range(0, len(names), _READ_AHEAD):
-            yield from pool.map(read, names[first : first + _READ_AHEAD])
+            some = [f"{OUTCOMES}/{name}" for name in names[first : first + _READ_AHEAD]]
+            for name, data in zip(some, pool.map(store.get, some), strict=True):
+                if data is None:
+                    raise SinkError(f"{name} vanished while it was read", store.uri)
+                # Not `read_table`, which goes through a dataset: that takes four times as long for objects so small.
+                with pq.ParquetFile(pa.BufferReader(data)) as file:
+                    yield file.read(list(columns), use_threads=False)
 
 
 def sweep(store: Store, kept: Sequence[str], before: int) -> None:
-    """Remove what is not kept, but nothing of epoch ``before`` and later: those may be another run's."""
+    """Remove what is not kept, but nothing of epoch ``before`` and later: those may be another run's.
+
+    Rejects that a kept part has tried again go too.
+    """
     keep = {stem(name) for name in kept}
+    settled = {stem(name) for name in retried(kept)}
     for folder in FOLDERS:
-        stray = [name for name in parts(store, folder) if stem(name) not in keep and _epoch_of(name) < before]
+        wanted = keep - settled if folder == REJECTS else keep
+        stray = [name for name in parts(store, folder) if stem(name) not in wanted and epoch_of(name) < before]
         store.remove(f"{folder}/{name}" for name in stray if "." in name)
         store.remove_folders(f"{folder}/{name}" for name in stray if "." not in name)
 
 
 def parts(store: Store, folder: str) -> list[str]:
     """Parts in a folder; a file of another name is somebody else's."""
-    return [name for name in store.names(folder) if _PART.fullmatch(name)]
+    return [name for name in store.names(folder) if is_part(name)]
+
+
+def is_part(name: str) -> bool:
+    """Whether something with this name belongs to a part."""
+    return bool(_PART.fullmatch(name))
 
 
 def stem(name: str) -> str:
@@ -281,5 +303,6 @@ def _epoch_name(number: int) -> str:
     return f"{EPOCHS}/{number:06d}.json"
 
 
-def _epoch_of(name: str) -> int:
+def epoch_of(name: str) -> int:
+    """The epoch that a part is of."""
     return int(name.split("-")[1])
