@@ -58,6 +58,14 @@ class Mode(StrEnum):
     """Do what was rejected again."""
 
 
+_WAYS_ON = {
+    Mode.RUN: "`--extend` keeps them and does new source rows by this plan, `--overwrite` makes everything anew; or write "
+    "elsewhere",
+    Mode.RETRY: "rejected rows are tried again by the plan that they are of; give its job file",
+}
+"""What to do where a sink holds another plan's rows."""
+
+
 @dataclass(frozen=True)
 class Start:
     """One start of a job: what it wants of the sink, and who it is. Its entry among the epochs."""
@@ -288,9 +296,8 @@ def _refuse_another_plan(sink: Store, start: Start) -> None:
     if start.mode is Mode.OVERWRITE:
         return
     if start.mode is not Mode.EXTEND:
-        told = "holds rows of another plan; `--extend` keeps them and does new source rows by this one, `--overwrite` "
-        told += "makes everything anew, or write to another place. The plans differ in"
-        raise SinkError(f"{told}\n{shown(differences(before.plan, start.plan))}", sink.uri)
+        told = shown(differences(before.plan, start.plan))
+        raise SinkError(f"holds rows of another plan; they differ in\n{told}\n{_WAYS_ON[start.mode]}", sink.uri)
     if before.columns != start.columns:
         raise SinkError(
             "its rows can only be extended by rows with the same columns; these differ: "

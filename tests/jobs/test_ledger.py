@@ -116,10 +116,11 @@ def test_another_plan_is_refused_before_anything_is_written_with_what_differs_an
     settled(store, planned("run-1", {"seed": 1, "steps": [{"caption": {"num_beams": 1}}]}))
     with pytest.raises(SinkError) as refused:
         ledger.check(store, planned("run-2", {"seed": 2, "steps": [{"caption": {"num_beams": 3}}]}))
-    first, *differing = str(refused.value).splitlines()
-    assert first.startswith(f"{store.uri}: holds rows of another plan; `--extend` ")
-    assert "`--overwrite`" in first
+    first, *differing, last = str(refused.value).splitlines()
+    assert first == f"{store.uri}: holds rows of another plan; they differ in"
     assert differing == ["  seed: 1 -> 2", "  steps.0.caption.num_beams: 1 -> 3"]
+    assert last.startswith("`--extend` keeps them ")
+    assert "`--overwrite` makes everything anew" in last
     assert store.names(ledger.EPOCHS) == ["000001.json"]
 
 
