@@ -59,8 +59,8 @@ class Mode(StrEnum):
 
 
 _WAYS_ON = {
-    Mode.RUN: "`--extend` keeps them and does new source rows by this plan, `--overwrite` makes everything anew; or write "
-    "elsewhere",
+    Mode.RUN: "`--extend` keeps them and does new source rows by this plan, `--overwrite` makes everything anew; "
+    "or write elsewhere",
     Mode.RETRY: "rejected rows are tried again by the plan that they are of; give its job file",
 }
 """What to do where a sink holds another plan's rows."""
