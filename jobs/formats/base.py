@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.formats.snapshots import Snapshot
 from jobs.ledger import Epoch
 from jobs.storage import Store
 
@@ -54,6 +55,22 @@ class DataFormat(ABC):
     def home(self, epoch: Epoch) -> Store:
         """Where an epoch's objects are put."""
         return epoch.store
+
+    def settle(self, epoch: Epoch, schema: pa.Schema, before: int) -> list[Snapshot]:  # noqa: ARG002
+        """Have readers see the rows of the parts that count, while no worker of the run is at work.
+
+        Args:
+            epoch: of the run.
+            schema: of the dataset.
+            before: what was put in this epoch or later, and doesn't count, is left alone.
+
+        Returns:
+            The snapshots that were made, if the format has such.
+
+        Raises:
+            SinkError: a later run has taken over the sink, or it can't be read or written.
+        """
+        return []
 
     @abstractmethod
     def pack(self, stem: str, rows: pa.Table) -> Packed:

@@ -11,32 +11,34 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.formats.base import DataFormat, Packed
+from jobs.formats.publishing import publish, sweep
+from jobs.formats.snapshots import Snapshot
+from jobs.formats.table import FILES, FRAGMENT, location, storage_options
 from jobs.ledger import Epoch
 from jobs.storage import Store
-from operators.errors import SinkError, SpecError
-
-TABLE = "data.lance"
-"""The table's folder in the sink."""
-
-FRAGMENT = "latentmill.fragment"
-"""Metadata of a part's outcomes: the fragment that its data file is, as Lance writes it in JSON."""
+from operators.errors import SpecError
 
 _VERSION = "2.2"
 """Of Lance's file format: every file of a table must be of the same."""
 
 _HERE = "part.lance"
-_PROTOCOLS = {"": "", "file": "file", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _RESERVED = frozenset({"_rowid", "_rowaddr"})
 
 
 class LanceFormat(DataFormat):
     """One data file for every part, named by its content, so that what a table refers to never changes."""
 
-    folder = f"{TABLE}/data"
+    folder = FILES
 
     def home(self, epoch: Epoch) -> Store:
         """The sink itself, whatever the epoch: a table's files lie in its folder."""
         return epoch.sink
+
+    def settle(self, epoch: Epoch, schema: pa.Schema, before: int) -> list[Snapshot]:
+        """Bring the table to hold the rows of the parts that count, and remove data files of others."""
+        made = publish(epoch, schema)
+        sweep(epoch, before)
+        return made
 
     def pack(self, stem: str, rows: pa.Table) -> Packed:
         """Encode the rows, in memory."""
@@ -65,24 +67,6 @@ class LanceFormat(DataFormat):
         for field in schema:
             if "." in field.name or not field.name or field.name in _RESERVED:
                 raise SpecError(f"Lance can't hold a column with the name {field.name!r}; rename it", "sink.format")
-
-
-def location(sink: Store) -> str:
-    """Where Lance finds the table of a sink.
-
-    Raises:
-        SinkError: it can't reach the sink.
-    """
-    protocol, separator, path = sink.uri.rstrip("/").rpartition("://")
-    if protocol not in _PROTOCOLS:
-        raise SinkError(f"Lance can't reach {protocol}://; it can reach folders, s3:// and gs://", sink.uri)
-    return f"{_PROTOCOLS[protocol]}{separator}{path}/{TABLE}"
-
-
-def storage_options(sink: Store) -> dict[str, str] | None:
-    """What Lance must be told of a sink's store; all else it reads in the environment, as the store's own tools do."""
-    # An endpoint without encryption is refused unless it is allowed; if there is one, the environment names it.
-    return {"allow_http": "true"} if sink.uri.startswith("s3") else None
 
 
 def _fragment(name: str, size: int, rows: pa.Table) -> dict[str, Any]:
