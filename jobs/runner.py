@@ -16,7 +16,7 @@ from cluster.connect import capacity, connect
 from cluster.resources import Placement, place
 from jobs import ledger, pipeline, switch
 from jobs.holder import Holder, refuse_if_held
-from jobs.ledger import Mode, Start
+from jobs.ledger import NEXT, Mode, Start
 from jobs.plan import Plan
 from jobs.reader import Stamp
 from jobs.record import Record
@@ -59,7 +59,7 @@ def run(
         placements = _placements(plan)
         _stage(plan)
         epoch = ledger.claim(sink, start, newest)
-        summary = Summary(start.run_id, plan.job.sink.uri)
+        summary = Summary(start.run_id, _destination(plan, mode))
         record = Record(epoch, start, plan, [placement.model_dump() for placement in placements])
         record.tell(summary)
         with record:
@@ -77,6 +77,7 @@ def run(
                 summary.accepted = plan.job.allows(*summary.rejected_of_all())
                 if mode is Mode.OVERWRITE and summary.accepted:
                     switch.switch(epoch)
+                    summary.sink = plan.job.sink.uri
             finally:
                 summary.seconds = round(time.monotonic() - began, 3)
                 record.tell(summary)
@@ -87,6 +88,12 @@ def _start(plan: Plan, mode: Mode, beat_seconds: float) -> Start:
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     columns = {field.name: str(field.type) for field in plan.output}
     return Start(run_id, plan.fingerprint, mode, plan.decisive, columns, Holder.here().as_json(), beat_seconds)
+
+
+def _destination(plan: Plan, mode: Mode) -> str:
+    """Where the user finds the rows of a run that is not complete."""
+    uri = plan.job.sink.uri
+    return f"{uri.rstrip('/')}/{NEXT}" if mode is Mode.OVERWRITE else uri
 
 
 def _placements(plan: Plan) -> list[Placement]:
