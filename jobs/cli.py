@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import TypeAdapter
@@ -21,6 +22,9 @@ from jobs.spec import Job, options_type
 from operators import KINDS
 from operators.errors import LatentmillError, UserError
 
+if TYPE_CHECKING:
+    from jobs.report import Summary
+
 FAILED, USERS_ERROR, STOPPED = 1, 2, 130
 
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -31,6 +35,10 @@ _WATCH_SECONDS = 5.0
 _job_file = click.argument("job_file", type=click.Path(path_type=Path))
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
 _limit = click.option("--limit", type=click.IntRange(min=1), help="Take only the first rows of the source.")
+_address = click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
+_take_over = click.option(
+    "--take-over", is_flag=True, help="Take the sink from a run that lives or seems to; that one ends."
+)
 _sink = click.argument("sink")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -50,7 +58,7 @@ def cli(context: click.Context) -> None:
 @_job_file
 @_set
 @_limit
-@click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
+@_address
 @click.option("--extend", "mode", flag_value="extend", help="Keep another plan's rows; do new source rows by this one.")
 @click.option(
     "--overwrite",
@@ -58,7 +66,7 @@ def cli(context: click.Context) -> None:
     flag_value="overwrite",
     help="Make everything anew; old rows stay until new ones are complete.",
 )
-@click.option("--take-over", is_flag=True, help="Take the sink from a run that lives or seems to; that one ends.")
+@_take_over
 @_as_json
 def run(
     job_file: Path,
@@ -80,14 +88,36 @@ def run(
 
     with _stoppable(), file.located(), others_held_back() as stderr:
         summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
-    if as_json:
-        click.echo(json.dumps(summary.as_json()))
-    else:
-        summary.show(Console())
-    if not summary.accepted:
-        allowed = f"more rows were rejected than max_rejects = {plan.job.max_rejects} allows"
-        click.echo(f"latentmill: {allowed}; they are in {summary.sink.rstrip('/')}/rejects", err=True)
-        sys.exit(FAILED)
+    _tell(summary, plan.job, as_json)
+
+
+@cli.command()
+@_job_file
+@_set
+@click.option("--code", help="Only source rows of which a row was rejected with this code.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many source rows.")
+@_address
+@_take_over
+@_as_json
+def retry(
+    job_file: Path,
+    changes: Sequence[str],
+    code: str | None,
+    limit: int | None,
+    address: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
+    """Try rejected rows again; those that come out are added to the others."""
+    file = _read(job_file, changes, None)
+    os.environ.setdefault(*_LOOPBACK_ONLY)
+    from rich.console import Console
+
+    from jobs.retry import retry as try_again
+
+    with _stoppable(), file.located(), others_held_back() as stderr:
+        summary = try_again(file.job, code, limit, address, Console(file=stderr), take_over)
+    _tell(summary, file.job, as_json)
 
 
 @cli.command()
@@ -182,6 +212,20 @@ def _stoppable() -> Iterator[None]:
         yield
     except SystemExit:
         raise click.Abort from None
+
+
+def _tell(summary: Summary, job: Job, as_json: bool) -> None:
+    """Print what a run did; more rejects than are allowed are a failure."""
+    from rich.console import Console
+
+    if as_json:
+        click.echo(json.dumps(summary.as_json()))
+    else:
+        summary.show(Console())
+    if not summary.accepted:
+        allowed = f"more rows were rejected than max_rejects = {job.max_rejects} allows"
+        click.echo(f"latentmill: {allowed}; they are in {summary.sink.rstrip('/')}/rejects", err=True)
+        sys.exit(FAILED)
 
 
 def _end(message: str, code: int) -> None:

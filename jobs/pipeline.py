@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -32,14 +32,20 @@ _SHARES = 100
 _SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
-def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer) -> Dataset:
+def dataset(plan: Plan, placements: list[Placement], read: Callable[[], Dataset], writer: Writer) -> Dataset:
     """The whole run, not started yet; its rows are reports (JSON): one per committed part, and what was done before.
 
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
     one, with all its imports, for the next part.
+
+    Args:
+        plan: the steps.
+        placements: where each stage runs.
+        read: makes the dataset of parts that the steps are for.
+        writer: what commits them.
     """
     with _set_up():
-        parts = _sources(plan, stamp, writer.epoch.store)
+        parts = read()
         watched = suspects.stages([placement.name for placement in placements])
         for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
             arguments = ([step.spec for step in stage.steps], placement, views)
@@ -56,7 +62,8 @@ def reports(run: Dataset) -> Iterator[dict[str, Any]]:
             yield json.loads(report)
 
 
-def _sources(plan: Plan, stamp: Stamp, store: Store) -> Dataset:
+def new_rows(plan: Plan, stamp: Stamp, store: Store) -> Dataset:
+    """Parts of the source rows that have no outcome in a sink yet."""
     part_rows, recall = plan.job.sink.part_rows, ray.put(Recall(store, ledger.committed(store)))
     if isinstance(plan.job.source, RayDatasetSource):
         shaped = plan.job.source.parts(part_rows)
@@ -84,7 +91,7 @@ class _Committer:
 
     def _committed(self, table: pa.Table, notes: dict[str, Any]) -> dict[str, Any]:
         began = notes["began"] or time.time()
-        counts = self.writer.commit(table, notes["file"], notes["outcomes"])
+        counts = self.writer.commit(table, notes["file"], notes["noted"])
         return counts | {"steps": notes["steps"], "began": began, "ended": time.time()}
 
 

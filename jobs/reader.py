@@ -20,6 +20,9 @@ from jobs.sources import Fragment
 from operators import columns
 from operators.seeds import row_seeds
 
+FOLDER = "latentmill.folder"
+"""Metadata of a part's rejects: the URI that relative paths of pictures start at."""
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -63,7 +66,7 @@ class Packer:
         yield from _told(before)
 
     def part(
-        self, file: str, table: pa.Table, before: Counter[str], whole: WholeFile | None = None
+        self, file: str, table: pa.Table, before: Counter[str], noted: dict[str, str] | None = None
     ) -> Iterator[pa.Table]:
         """The part that a file's new rows are, if there are any; those that are done are counted."""
         done = self.recall.of(file).done
@@ -71,10 +74,8 @@ class Packer:
         before.update(done.counts(places[places >= 0]))
         new = table.filter(pa.array(places < 0))
         if new.num_rows:
-            noted = whole.noted() if whole else {}
-            yield pack(
-                self.stamp.rows(new), {"file": ledger.file_key(file), "outcomes": noted, "began": None, "steps": {}}
-            )
+            notes = {"file": ledger.file_key(file), "noted": noted or {}, "began": None, "steps": {}}
+            yield pack(self.stamp.rows(new), notes)
 
 
 class Reader:
@@ -97,8 +98,9 @@ class Reader:
             before: Counter[str] = Counter()
             for file, fragments in groupby(ray.get(self.shares[number]), attrgetter("file")):
                 for fragment in self._unfinished(file, list(fragments), before):
+                    where = _start_of_paths(fragment)
                     for table, whole in self._tables(fragment):
-                        yield from self.packer.part(file, table, before, whole)
+                        yield from self.packer.part(file, table, before, where | (whole.noted() if whole else {}))
             yield from _told(before)
 
     def _unfinished(self, file: str, fragments: list[Fragment], before: Counter[str]) -> Iterator[Fragment]:
@@ -134,6 +136,13 @@ def shares(fragments: Sequence[Fragment], most: int) -> list[list[Fragment]]:
                 cut.append([])
             cut[-1] += piece
     return cut
+
+
+def _start_of_paths(fragment: Fragment) -> dict[str, str]:
+    """Where paths of pictures start, for those that lead nowhere: they are looked up again in a retry."""
+    folder = fragment.stretch.folder
+    # A file inside another one, as in zip://, has no URI of its own.
+    return {} if folder is None or "::" in fragment.uri else {FOLDER: folder.uri}
 
 
 def _told(before: Counter[str]) -> Iterator[pa.Table]:

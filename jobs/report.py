@@ -41,6 +41,8 @@ class Summary:
     rows_out: int = 0
     filtered: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    retried: Counter[str] = field(default_factory=Counter)
+    """Rows that had been rejected and were tried again, by the code that they had."""
     parts: int = 0
     seconds: float = 0.0
     working_seconds: float = 0.0
@@ -65,6 +67,7 @@ class Summary:
         self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
         self.rejected.update(report["rejected"])
+        self.retried.update(report.get("retried", {}))
         for step, note in report["steps"].items():
             figures = self.steps.setdefault(step, StepFigures())
             figures.rows += note["rows"]
@@ -78,12 +81,14 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
-        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "rejected", "_began")}
+        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
         steps = {
             name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
             for name, step in self.steps.items()
         }
-        return {**plain, "rejected": dict(self.rejected), "steps": steps, "weights": dict(self.weights)}
+        # What is handed out stays as it is while more is counted.
+        copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        return {**plain, **copies, "steps": steps}
 
     def show(self, console: Console) -> None:
         """Print the figures for a person."""

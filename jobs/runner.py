@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import ray
 from ray.exceptions import RayError
@@ -22,7 +23,7 @@ from jobs.reader import Stamp
 from jobs.record import Record
 from jobs.report import Summary, progress
 from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.work import NewRows, Work
 from operators import Spec
 from operators.errors import ModelError, UserError
 
@@ -34,6 +35,7 @@ def run(
     mode: Mode = Mode.RUN,
     take_over: bool = False,
     beat_seconds: float = 5.0,
+    work: Work | None = None,
 ) -> Summary:
     """Do what the plan says with every source row that has no outcome in the sink yet.
 
@@ -44,12 +46,13 @@ def run(
         mode: what becomes of the rows that are there, if they are of another plan or are to be made anew.
         take_over: don't look whether another run on this sink lives; if it does, it ends.
         beat_seconds: how often the run's record is written.
+        work: something else to do it with than such rows.
 
     Raises:
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses, and nothing was written; or
             source or sink fail meanwhile, and the next start goes on from there.
     """
-    began = time.monotonic()
+    began, work = time.monotonic(), work or NewRows()
     sink = Store.at(plan.job.sink.uri)
     start = _start(plan, mode, beat_seconds)
     newest = ledger.check(sink, start)
@@ -66,18 +69,23 @@ def run(
             try:
                 switch.finish(epoch)
                 ledger.settle(epoch, start)
+                if mode is not Mode.OVERWRITE:
+                    plan.format.settle(epoch, plan.output, before=epoch.number)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
-                parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output, plan.format))
+                read = partial(work.parts, plan, stamp, epoch)
+                parts = pipeline.dataset(plan, placements, read, work.writer(plan, epoch))
                 with progress(summary, plan.rows, console or Console(stderr=True)) as shown, _users_errors():
                     for report in pipeline.reports(parts):
                         summary.add(report)
                         record.tell(summary)
                         shown()
                 ledger.close(epoch)
-                summary.accepted = plan.job.allows(*summary.rejected_of_all())
+                summary.accepted = plan.job.allows(*work.rejected_of_all(summary, epoch))
                 if mode is Mode.OVERWRITE and summary.accepted:
                     switch.switch(epoch)
                     summary.sink = plan.job.sink.uri
+                if mode is not Mode.OVERWRITE or summary.accepted:
+                    plan.format.settle(epoch, plan.output, before=epoch.number + 1)
             finally:
                 summary.seconds = round(time.monotonic() - began, 3)
                 record.tell(summary)

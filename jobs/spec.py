@@ -222,6 +222,21 @@ class Job(BaseModel):
 
         return run(self.plan(), address, mode=Mode(mode), take_over=take_over)
 
+    def retry(self, code: str | None = None, limit: int | None = None, address: str | None = None) -> Summary:
+        """Try the rows that were rejected again; those that come out are added to the others.
+
+        Args:
+            code: only source rows of which a row was rejected with this code.
+            limit: at most so many source rows.
+            address: as for :meth:`run`.
+
+        Raises:
+            UserError: as in :meth:`run`; or the job is not the one that rejected them, or there is no such code.
+        """
+        from jobs.retry import retry
+
+        return retry(self, code, limit, address)
+
     @classmethod
     def from_yaml(cls, path: str | Path, changes: Sequence[str] = ()) -> Job:
         """Read a job file.

@@ -11,13 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.attempts import retried
-from jobs.ledger import REJECTS, outcomes, parts
+from jobs.ledger import REJECTS, outcomes
+from jobs.rejects import CODE, standing
 from jobs.storage import Store
-from operators.columns import ERROR
 
 _READERS = 16
-_CODE = f"{ERROR}_code"
 
 
 @dataclass
@@ -44,19 +42,16 @@ def tally(store: Store, counted: Sequence[str]) -> Tally:
         told.not_rejected += pc.sum(table["outputs"]).as_py() or 0
         told.not_rejected += pc.sum(pc.equal(table["outcome"], "filtered")).as_py() or 0
     with ThreadPoolExecutor(_READERS) as pool:
-        for codes in pool.map(lambda name: _codes(store, name), rejects(store, counted)):
+        for codes in pool.map(lambda name: _codes(store, name), standing(store, counted)):
             told.rejected.update(codes)
     return told
-
-
-def rejects(store: Store, counted: Sequence[str]) -> list[str]:
-    """Parts whose rejected rows were not tried again yet, of those that count."""
-    settled = retried(counted)
-    open_ = set(counted) - settled.keys()
-    return [name for name in parts(store, REJECTS) if name in open_]
 
 
 def _codes(store: Store, name: str) -> list[str]:
     data = store.get(f"{REJECTS}/{name}")
     # One that is gone was tried again just now.
-    return [] if data is None else pq.read_table(pa.BufferReader(data), columns=[_CODE])[_CODE].to_pylist()
+    if data is None:
+        return []
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        codes: list[str] = file.read([CODE], use_threads=False)[CODE].to_pylist()
+    return codes

@@ -38,6 +38,11 @@ class Folder:
     filesystem: Any
     path: str
 
+    @property
+    def uri(self) -> str:
+        """What another process finds it by."""
+        return str(self.filesystem.unstrip_protocol(self.path))
+
     def resolve(self, reference: str) -> tuple[Any, str]:
         """The file system and path that a relative path, an absolute one or a URI means, seen from this folder."""
         if "://" in reference:

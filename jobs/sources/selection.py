@@ -82,7 +82,7 @@ class Selection:
         if name not in self.pictures:
             return column
         column = pa.chunked_array([_as_pictures(chunk) for chunk in column.chunks], columns.IMAGE)
-        return column if folder is None else _fetched(column, folder)
+        return column if folder is None else fetched(column, folder)
 
 
 def _all_columns(given: pa.Schema, uri: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _as_pictures(array: pa.Array) -> pa.StructArray:
     return pa.StructArray.from_arrays([data, paths], fields=list(columns.IMAGE), mask=array.is_null())
 
 
-def _fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
+def fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
     """The column with the bytes that its paths lead to, where it has none."""
     empty = pc.and_(pc.is_null(pc.struct_field(column, "bytes")), pc.is_valid(pc.struct_field(column, "path")))
     places = np.flatnonzero(empty.to_numpy()).tolist()

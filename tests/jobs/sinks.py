@@ -1,4 +1,4 @@
-"""Sinks as runs leave them, made without Ray: by the ledger, the record and the writer that a run uses."""
+"""Sinks as runs leave them, made without Ray: by the ledger, the record, the readers and writers that a run uses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs import Job, ledger
+from jobs import Job, ledger, rejects
 from jobs.holder import Holder
 from jobs.ledger import Epoch, Mode, Start
+from jobs.parts import unpack
 from jobs.plan import Plan
 from jobs.reader import Stamp
 from jobs.record import Record
+from jobs.rejects import Chosen
 from jobs.report import Summary
+from jobs.retrial import RetryWriter
+from jobs.retry import Again, plan_again
 from jobs.storage import Store
 from jobs.writer import Writer
 from tests.jobs.steps import Fragile
@@ -24,12 +28,12 @@ ROWS, PART_ROWS = 12, 3
 HOUR = 3600.0
 
 
-def job(sink: str, broken: Path, to: tuple[str, ...] = ("a", "b"), rows: int = ROWS) -> Job:
+def job(sink: str, broken: Path, to: tuple[str, ...] = ("a", "b"), rows: int = ROWS, **options: object) -> Job:
     """A job over numbers, in parts of three rows; each becomes two rows, and some fail where ``broken`` says so."""
     broken.mkdir(exist_ok=True)
-    table = pa.table({"n": range(rows)})
-    step = Fragile(broken=str(broken), to=to)
-    return Job(name="numbers", source=table, steps=[step], sink={"uri": sink, "part_rows": PART_ROWS})
+    steps = [Fragile(broken=str(broken), to=to)]
+    given = {"source": pa.table({"n": range(rows)}), "steps": steps, **options}
+    return Job(name="numbers", sink={"uri": sink, "part_rows": PART_ROWS}, **given)
 
 
 @dataclass
@@ -42,28 +46,55 @@ class Run:
     record: Record
     summary: Summary
 
+    @property
+    def stamp(self) -> Stamp:
+        """What its rows carry."""
+        return Stamp(self.plan.source.uri, self.start.run_id, self.plan.fingerprint, self.plan.job.seed)
+
     def commit(self, parts: Iterable[int]) -> None:
-        """Read and process parts by their numbers, and commit them."""
-        operators = [step.spec.load(step=step.name) for step in self.plan.steps]
-        stamp = Stamp(self.plan.source.uri, self.start.run_id, self.plan.fingerprint, self.plan.job.seed)
+        """Read parts by their numbers, take them through the steps and commit them."""
+        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
         for number in parts:
             (table,) = self.plan.source.fragments[number].read(PART_ROWS)
-            table = stamp.rows(table)
-            for operator in operators:
-                table = operator(table)
-            report = Writer(self.epoch, self.plan.output).commit(table, ledger.file_key(""), {})
-            notes = {"began": float(number), "ended": number + 2.0, "steps": {}}
-            self.summary.add(report | notes)
-            self.record.tell(self.summary)
+            self._tell(writer.commit(self._through(self.stamp.rows(table)), ledger.file_key(""), {}))
+
+    def retry(self, code: str | None = None, limit: int | None = None) -> None:
+        """Try rejected rows again."""
+        store, chosen = self.epoch.store, Chosen(code)
+        again = Again(store, chosen, self.plan.source.schema, self.stamp)
+        writer = RetryWriter(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        for pick in chosen.first(store, rejects.standing(store, ledger.committed(store)), limit):
+            for part in again.part(pick):
+                table, notes = unpack(part)
+                self._tell(writer.commit(self._through(table), notes["file"], notes["noted"]))
 
     def end(self, error: BaseException | None = None) -> None:
-        """Write how it ended."""
+        """Sweep, if nothing went wrong, and write how it ended."""
+        if error is None:
+            ledger.close(self.epoch)
         self.record.__exit__(None if error is None else type(error), error, None)
 
+    def _through(self, table: pa.Table) -> pa.Table:
+        for step in self.plan.steps:
+            table = step.spec.load(step=step.name)(table)
+        return table
 
-def begun(job: Job, mode: Mode = Mode.RUN, holder: Holder | None = None, beat_seconds: float = HOUR) -> Run:
+    def _tell(self, report: dict[str, object]) -> None:
+        began = float(self.summary.parts)
+        self.summary.add(report | {"began": began, "ended": began + 2.0, "steps": {}})
+        self.record.tell(self.summary)
+
+
+def begun(
+    job: Job,
+    mode: Mode = Mode.RUN,
+    holder: Holder | None = None,
+    beat_seconds: float = HOUR,
+    sink: Store | None = None,
+) -> Run:
     """A run of a job that has claimed its sink and done nothing yet."""
-    plan, sink = job.plan(), Store.at(job.sink.uri)
+    sink = sink or Store.at(job.sink.uri)
+    plan = plan_again(job) if mode is Mode.RETRY else job.plan()
     held_by = (holder or Holder.here()).as_json()
     columns = {field.name: str(field.type) for field in plan.output}
     start = Start(secrets.token_hex(4), plan.fingerprint, mode, plan.decisive, columns, held_by, beat_seconds)
@@ -78,6 +109,13 @@ def done(job: Job) -> Run:
     """A run that has done all that the source has."""
     run = begun(job)
     run.commit(range(len(run.plan.source.fragments)))
-    ledger.close(run.epoch)
     run.end()
     return run
+
+
+def retried(job: Job, code: str | None = None, limit: int | None = None, sink: Store | None = None) -> Summary:
+    """A run that has tried rejected rows again, to its end."""
+    run = begun(job, Mode.RETRY, sink=sink)
+    run.retry(code, limit)
+    run.end()
+    return run.summary
