@@ -36,11 +36,11 @@ def footer(path: Path) -> int:
 def test_parquet_files_that_are_done_are_not_read(cluster, tmp_path):
     source, sink = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    job = {"source": str(source), "steps": ["generate"], "sink": {"uri": str(sink), "part_rows": 3}, "max_rejects": 4}
-    prompts = pa.table({"prompt": pa.array(["a red circle on a blue background", None]), "steps": [2, 2]})
+    steps = [{"generate": {"steps": 2}}]
+    job = {"source": str(source), "steps": steps, "sink": {"uri": str(sink), "part_rows": 3}, "max_rejects": 4}
+    prompts = pa.table({"prompt": pa.array(["a red circle on a blue background", None])})
     for name in "ab":
         pq.write_table(prompts, source / f"{name}.parquet")
-    job["steps"] = [{"generate": {"steps": 2}}]
     first = Job.model_validate(job).run()
     assert (first.rows_before, first.rows_in, first.rows_out, sum(first.rejected.values())) == (0, 4, 2, 2)
 
