@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ def run(
     from jobs.ledger import Mode
     from jobs.runner import run as run_plan
 
-    with _stoppable(), file.located(), others_held_back() as stderr:
+    with file.located(), others_held_back() as stderr:
         summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
     _tell(summary, plan.job, as_json)
 
@@ -115,7 +114,7 @@ def retry(
 
     from jobs.retry import retry as try_again
 
-    with _stoppable(), file.located(), others_held_back() as stderr:
+    with file.located(), others_held_back() as stderr:
         summary = try_again(file.job, code, limit, address, Console(file=stderr), take_over)
     _tell(summary, file.job, as_json)
 
@@ -203,15 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), USERS_ERROR)
     except LatentmillError as error:
         _end(str(error), FAILED)
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Take SIGTERM, which Ray makes a ``SystemExit`` of, for what Ctrl-C is."""
-    try:
-        yield
-    except SystemExit:
-        raise click.Abort from None
 
 
 def _tell(summary: Summary, job: Job, as_json: bool) -> None:

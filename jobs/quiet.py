@@ -28,7 +28,7 @@ def others_held_back() -> Iterator[TextIO]:
         os.dup2(aside.fileno(), 2)
         try:
             yield real
-        except (UserError, KeyboardInterrupt, SystemExit):
+        except (UserError, KeyboardInterrupt):
             raise
         except BaseException:
             real.flush()

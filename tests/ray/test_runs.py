@@ -60,10 +60,10 @@ def until_more_is_committed(process, sink):
 
 def one_line(process):
     """What a process that ends says, and its exit code."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert out == ""
-    assert err.count("\n") == 1, err
-    return err, process.returncode
+    assert err.strip().count("\n") == 0, err
+    return err.strip(), process.returncode
 
 
 def record(sink, nth):
@@ -72,6 +72,7 @@ def record(sink, nth):
     return json.loads((sink / "_latentmill" / "runs" / run_id / "run.json").read_text())
 
 
+@pytest.mark.timeout(1500)
 def test_a_second_run_is_refused_while_the_first_lives_and_goes_on_when_it_was_killed(cluster, tmp_path, job_file):
     sink = tmp_path / "sink"
     with running(job_file, cluster) as first:
@@ -102,7 +103,7 @@ def test_a_run_that_is_stopped_says_so_in_its_record(cluster, tmp_path, job_file
         process.send_signal(number)
         told, code = one_line(process)
     assert code == 130
-    assert "stopped; what was committed is kept" in told
+    assert told == "latentmill: stopped; what was committed is kept, and running it again goes on from there"
     assert record(tmp_path / "sink", 1)["state"] == "stopped"
 
 
