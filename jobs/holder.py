@@ -60,6 +60,8 @@ class Holder:
             process = psutil.Process(self.pid)
             another = abs(process.create_time() - self.process_started) > _SAME_SECONDS
             return another or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.AccessDenied:
+            return False
         except psutil.NoSuchProcess:
             return True
 

@@ -52,12 +52,13 @@ def run(
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses, and nothing was written; or
             source or sink fail meanwhile, and the next start goes on from there.
     """
-    began, work = time.monotonic(), work or NewRows()
+    began, work, console = time.monotonic(), work or NewRows(), console or Console(stderr=True)
     sink = Store.at(plan.job.sink.uri)
     start = _start(plan, mode, beat_seconds)
     newest = ledger.check(sink, start)
     if not take_over:
-        refuse_if_held(sink, newest)
+        with console.status("looking whether the last run on this sink has ended"):
+            refuse_if_held(sink, newest)
     with connect(address):
         placements = _placements(plan)
         _stage(plan)
@@ -74,7 +75,7 @@ def run(
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
                 read = partial(work.parts, plan, stamp, epoch)
                 parts = pipeline.dataset(plan, placements, read, work.writer(plan, epoch))
-                with progress(summary, plan.rows, console or Console(stderr=True)) as shown, _users_errors():
+                with progress(summary, plan.rows, console) as shown, _users_errors():
                     for report in pipeline.reports(parts):
                         summary.add(report)
                         record.tell(summary)
