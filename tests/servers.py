@@ -127,7 +127,7 @@ class S3Server(Server):
 
     def remove_bucket(self, uri: str) -> None:
         """Remove an empty bucket."""
-        self.files().rmdir(uri)
+        self.files().rmdir(uri.removeprefix("s3://"))
 
     def allow(self, actions: list[str]) -> None:
         """What the user may do from the next start on."""
