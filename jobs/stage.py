@@ -14,6 +14,7 @@ from cluster.resources import Placement
 from jobs.parts import pack, unpack
 from jobs.suspects import Suspects
 from operators import Spec, columns
+from operators.errors import UserError
 
 
 class StageActor:
@@ -21,12 +22,19 @@ class StageActor:
 
     def __init__(self, specs: Sequence[Spec], placement: Placement, suspects: Suspects) -> None:
         self.suspects = suspects
-        suspects.load()
-        self.operators = pools.load(specs, placement)
-        suspects.loaded()
+        self.refusal: UserError | None = None
+        try:
+            suspects.load()
+            self.operators = pools.load(specs, placement)
+            suspects.loaded()
+        except UserError as error:
+            # Ray tells what a call raised, but of what a constructor raised only the text.
+            self.refusal = error
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """One part, with the columns that the steps add and the seconds that they took."""
+        if self.refusal is not None:
+            raise self.refusal
         table, notes = unpack(row)
         if not table.num_rows:
             return row

@@ -29,8 +29,8 @@ _DEATHS = 2
 """Deaths that are no accident."""
 _IDLE_DEATHS = 4
 """Deaths with a part in hand but none of its rows, until the job ends."""
-_KILLERS = 8
-"""Rows that end the process in a step that never came to its end, until the job ends."""
+_KILLERS = 4
+"""Rows that end the process in a step that never took a row alone, nor a part, to its end, until the job ends."""
 _LOADS = 5
 """Deaths of one actor while it loads, one after another, until the job ends."""
 _LOOK = "look for a lack of memory, or for a crash in the workers' logs"
@@ -174,8 +174,11 @@ class _Notes:
         return part.trouble
 
     def note(self, key: Key, rows: Rows, inseparable: bool) -> None:
-        if key in self.parts:
-            self.parts[key].in_hand = replace(self.parts[key].in_hand, rows=rows, inseparable=inseparable)
+        part = self.parts.get(key)
+        if part is not None:
+            if part.in_hand.inseparable:
+                self.passed.add((key[0], part.in_hand.step))
+            part.in_hand = replace(part.in_hand, rows=rows, inseparable=inseparable)
 
     def end(self, key: Key) -> None:
         part = self.parts.pop(key, None)
