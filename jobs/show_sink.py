@@ -8,6 +8,9 @@ from jobs.show import table
 from jobs.status import State, Status
 from jobs.verifying.verdict import CHECKS, Verdict
 
+_OPEN = (State.RUNNING, State.DEAD)
+"""States of a run that has not said how it ended."""
+
 
 def shown_status(status: Status) -> str:
     """Progress, speed, who runs it, and how to go on."""
@@ -23,7 +26,7 @@ def shown_status(status: Status) -> str:
     lines += [(name, f"{step['rows_per_second']:,.1f} rows/s an actor") for name, step in status.steps.items()]
     lines.append(("run", f"{status.run_id}, process {status.pid} on {status.host}"))
     since = (datetime.now(UTC) - datetime.fromisoformat(status.updated)).total_seconds()
-    lines.append(("last sign of life", f"{_spell(since)} ago"))
+    lines.append(("last sign of life" if status.state in _OPEN else "ended", f"{_spell(since)} ago"))
     return "\n".join([head, table(lines), *([status.advice] if status.advice else [])])
 
 
@@ -52,7 +55,7 @@ def _state(status: Status) -> str:
 
 
 def _rows(status: Status) -> str:
-    about = "" if status.exact or status.state in (State.RUNNING, State.DONE) else "at least "
+    about = "at least " if status.state is State.DEAD and not status.exact else ""
     if not status.rows:
         return f"{about}{status.rows_done:,}"
     return f"{about}{status.rows_done:,} of {status.rows:,} ({status.rows_done / status.rows:.0%})"

@@ -141,7 +141,8 @@ def _told(records: list[dict[str, Any]]) -> tuple[int, Counter[str]]:
         if _begins_anew(record, before):
             rows, rejected = 0, Counter()
         if record["mode"] != Mode.RETRY:
-            rows = max(rows, summary.get("rows_before", 0)) + summary.get("rows_in", 0)
+            # Rows that have changed in the source are done again, and counted once.
+            rows = max(rows, summary.get("rows_before", 0)) + summary.get("rows_in", 0) - summary.get("changed", 0)
         rejected.update(summary.get("rejected", {}))
         rejected.subtract(summary.get("retried", {}))
         before = record

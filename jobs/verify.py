@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+from jobs.formats import SinkFormat
 from jobs.ledger import RUNS
 from jobs.plan import Plan
 from jobs.status import State, look, runs
@@ -30,25 +32,32 @@ def verify(sink: Store, plan: Plan | None = None, weights: bool = False) -> Verd
         SinkError: no job has written here, or the store fails.
     """
     status = look(sink)
-    listing = Listing.of(sink, status)
+    records = runs(sink)
+    listing = Listing.of(sink, _format(records), status)
     with ThreadPoolExecutor(_THREADS) as pool:
-        seen = list(pool.map(partial(part.inspect, sink), listing.parts))
+        seen = list(pool.map(partial(part.inspect, sink, listing.rows), listing.parts))
     readable = [one for one in seen if one.readable]
-    rows, lines = partial(part.row_ids, sink), partial(part.source_ids, sink)
+    rows, lines = partial(part.row_ids, listing.rows), partial(part.source_ids, sink)
     verdict = Verdict(sink.uri, _looked_at(listing, seen))
     verdict.add(listing.orphans())
     verdict.add(fault for one in seen for fault in one.faults)
-    verdict.add(whole.doubled_rows(readable, rows, listing.remedy))
+    verdict.add(whole.doubled_rows(readable, rows, listing))
     verdict.add(whole.doubled_outcomes(readable, lines, listing.remedy))
     verdict.add(whole.wrong_rejects(readable, lines, listing.remedy))
-    verdict.add(whole.other_columns(readable, listing.remedy))
-    _check_runs(verdict, sink, readable, weights)
+    verdict.add(whole.other_columns(readable, listing))
+    _check_runs(verdict, records, readable, weights)
     if plan is not None:
         verdict.looked_at |= {Code.PLAN_DIFFERS: len(_plans(readable)), Code.ROWS_WITHOUT_OUTCOME: plan.rows or 0}
         verdict.add(_against_plan(readable, plan))
     if status.state is State.RUNNING:
         verdict.notes.append(f"run {status.run_id} goes on; what it has not committed yet is left out")
     return verdict
+
+
+def _format(records: Sequence[dict[str, Any]]) -> SinkFormat:
+    """What the newest run wrote."""
+    sinks = [record["job"]["sink"] for record in records]
+    return SinkFormat(sinks[-1].get("format", SinkFormat.PARQUET)) if sinks else SinkFormat.PARQUET
 
 
 def _looked_at(listing: Listing, seen: Sequence[Seen]) -> dict[Code, int]:
@@ -67,10 +76,10 @@ def _looked_at(listing: Listing, seen: Sequence[Seen]) -> dict[Code, int]:
     }
 
 
-def _check_runs(verdict: Verdict, sink: Store, seen: Sequence[Seen], weights: bool) -> None:
+def _check_runs(verdict: Verdict, all_records: Sequence[dict[str, Any]], seen: Sequence[Seen], weights: bool) -> None:
     """Only the runs that the sink has rows of matter: what was overwritten may be of other weights."""
     used = set[str]().union(*(one.runs for one in seen))
-    records = [record for record in runs(sink) if record["run_id"] in used]
+    records = [record for record in all_records if record["run_id"] in used]
     recorded = models.recorded(records)
     verdict.looked_at |= {Code.RUN_UNKNOWN: len(used), Code.WEIGHTS_DIFFER: len(recorded)}
     for run in sorted(used - {record["run_id"] for record in records}):

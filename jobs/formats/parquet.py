@@ -36,5 +36,5 @@ class ParquetFormat(DataFormat):
 def encoded(table: pa.Table) -> bytes:
     """A table as a Parquet file."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", store_schema=True)
+    pq.write_table(table, sink, compression="zstd", store_schema=True, write_page_checksum=True)
     return bytes(sink.getvalue())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from jobs import ledger
 from jobs.attempts import retried
-from jobs.ledger import DATA, FOLDERS, OUTCOMES, REJECTS
+from jobs.formats import SinkFormat
+from jobs.ledger import OUTCOMES, REJECTS
 from jobs.status import State, Status
 from jobs.storage import Store
+from jobs.verifying.stored import Stored, stored
 from jobs.verifying.verdict import Code, Fault
-
-_PART = re.compile(r"part-(\d{6,})-")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Listing:
     """What a sink's folders hold."""
 
     names: dict[str, set[str]]
-    """By folder: what lies in it."""
+    """What lies in the folders of rejects and outcomes."""
+    rows: Stored
     counted: list[str]
     retried: dict[str, str]
     """Parts whose rejects were tried again, with the part that did."""
@@ -41,33 +41,35 @@ class Listing:
     """The epoch of a run that goes on."""
 
     @classmethod
-    def of(cls, sink: Store, status: Status) -> Listing:
+    def of(cls, sink: Store, kind: SinkFormat, status: Status) -> Listing:
         """List a sink; first the parts that count, whose other objects were there before."""
         counted = ledger.committed(sink)
-        names = {folder: set(sink.names(folder)) for folder in FOLDERS}
-        return cls(names, counted, retried(counted), status.epoch if status.state is State.RUNNING else None)
+        names = {folder: set(sink.names(folder)) for folder in (REJECTS, OUTCOMES)}
+        running = status.epoch if status.state is State.RUNNING else None
+        return cls(names, stored(sink, kind), counted, retried(counted), running)
 
     @property
     def parts(self) -> list[Listed]:
         """The parts that count; rejects that were tried again are no longer theirs."""
-        settled = self.names[REJECTS] - self.retried.keys()
-        return [Listed(n, n in self.names[DATA], n in settled, self.remedy(n)) for n in self.counted]
+        standing = self.names[REJECTS] - self.retried.keys()
+        return [Listed(n, self.rows.has(n), n in standing, self.remedy(n)) for n in self.counted]
 
     @property
     def objects(self) -> int:
         """How many objects there are."""
-        return sum(map(len, self.names.values()))
+        return len(self.rows.names) + sum(map(len, self.names.values()))
 
     def orphans(self) -> Iterator[Fault]:
         """Objects that no part that counts needs; a run that goes on may have more to say of its own."""
         counted = set(self.counted)
-        allowed = {DATA: counted, OUTCOMES: counted, REJECTS: counted - self.retried.keys()}
-        for folder, names in self.names.items():
-            for name in sorted(names - allowed[folder]):
-                if not self._in_flight(name):
-                    yield Fault.about(
-                        Code.ORPHAN, "it belongs to no part that counts", f"{folder}/{name}", _moved(name)
-                    )
+        stems = {ledger.stem(name) for name in counted}
+        strange = [(OUTCOMES, name) for name in self.names[OUTCOMES] - counted]
+        strange += [(REJECTS, name) for name in self.names[REJECTS] - (counted - self.retried.keys())]
+        strange += [(self.rows.folder, name) for stem, name in self.rows.names.items() if stem not in stems]
+        for folder, name in sorted(strange):
+            if not self._in_flight(name):
+                what = "it belongs to no part that counts"
+                yield Fault.about(Code.ORPHAN, what, f"{folder}/{name}", _moved(name))
 
     def remedy(self, name: str) -> str:
         """What makes a part's rows anew: without the outcomes of all tries of these rows, they are not done."""
@@ -82,13 +84,12 @@ class Listing:
         return {later: before for before, later in self.retried.items()}
 
     def _in_flight(self, name: str) -> bool:
-        part = _PART.match(name)
-        if self.running is None or part is None:
+        if self.running is None or not ledger.is_part(name):
             return False
-        return name in self.retried or int(part[1]) >= self.running
+        return name in self.retried or ledger.epoch_of(name) >= self.running
 
 
 def _moved(name: str) -> str:
-    if _PART.match(name):
+    if ledger.is_part(name):
         return "run the job again: it removes what doesn't count"
     return "move it elsewhere: whoever reads the folder takes it for rows of the job"

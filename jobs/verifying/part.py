@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.ledger import DATA, OUTCOMES, REJECTS
+from jobs.ledger import OUTCOMES, REJECTS
 from jobs.storage import Store
 from jobs.verifying.listing import Listed
+from jobs.verifying.stored import Batches, DamagedError, Stored, parquet
 from jobs.verifying.verdict import Code, Fault
 from operators import columns
 
-_BATCH = 64
-_BUFFER = 1 << 22
-"""Bytes of a column that are fetched at once: memory stays small however large a part is."""
-
 Hashes = NDArray[np.uint64]
-
-
-class DamagedError(Exception):
-    """An object is not what was written."""
 
 
 @dataclass
@@ -70,7 +62,7 @@ def hashed(ids: Sequence[str]) -> Hashes:
     return found
 
 
-def inspect(sink: Store, part: Listed) -> Seen:
+def inspect(sink: Store, rows: Stored, part: Listed) -> Seen:
     """Read a part's objects whole and compare them; what is damaged or gone is a fault.
 
     Raises:
@@ -83,51 +75,39 @@ def inspect(sink: Store, part: Listed) -> Seen:
     promised = Counter(dict(zip(outcomes[columns.SOURCE_ID], outcomes["outputs"], strict=True)))
     if part.data:
         told = set(zip(outcomes[columns.SOURCE_ID], outcomes[columns.CONTENT_HASH], strict=True))
-        _compare(_data(sink, part, seen), promised, told, part, seen)
+        _compare(_data(rows, part, seen), promised, told, rows.where(part.name), part, seen)
     elif promised.total():
         what = f"{promised.total():,} rows are gone with it"
-        seen.faults.append(Fault.about(Code.DATA_MISSING, what, f"{DATA}/{part.name}", part.remedy, [*+promised]))
+        seen.faults.append(Fault.about(Code.DATA_MISSING, what, rows.where(part.name), part.remedy, [*+promised]))
     if part.rejects:
-        batches = _whole(sink, f"{REJECTS}/{part.name}", part, seen)
+        where = f"{REJECTS}/{part.name}"
+        batches = _whole(parquet(sink, where), where, part, seen)
         seen.rejected = hashed([i for batch in batches for i in batch[columns.SOURCE_ID].to_pylist()])
     return seen
 
 
-def row_ids(sink: Store, name: str) -> list[str]:
+def row_ids(rows: Stored, name: str) -> list[str]:
     """The ids of a part's rows, in the order in which they are stored."""
-    return [i for batch in _decoded(sink, f"{DATA}/{name}") for i in batch[columns.ROW_ID].to_pylist()]
+    return [i for batch in rows.batches(name) for i in batch[columns.ROW_ID].to_pylist()]
 
 
 def source_ids(sink: Store, name: str) -> list[str]:
     """The source ids of a part's outcomes, in their order."""
-    return [i for batch in _decoded(sink, f"{OUTCOMES}/{name}") for i in batch[columns.SOURCE_ID].to_pylist()]
+    return [i for batch in parquet(sink, f"{OUTCOMES}/{name}") for i in batch[columns.SOURCE_ID].to_pylist()]
 
 
-def _decoded(sink: Store, name: str) -> Iterator[pa.RecordBatch]:
-    """Every row group of a Parquet object, checksums included."""
-    try:
-        with (
-            sink.open(name) as stream,
-            pq.ParquetFile(stream, buffer_size=_BUFFER, page_checksum_verification=True) as parquet,
-        ):
-            yield from parquet.iter_batches(_BATCH, use_threads=False)
-    except FileNotFoundError:
-        raise DamagedError("it is not there") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError((str(error).splitlines() or [type(error).__name__])[0]) from error
-
-
-def _whole(sink: Store, where: str, part: Listed, seen: Seen) -> Iterator[pa.RecordBatch]:
+def _whole(batches: Batches, where: str, part: Listed, seen: Seen) -> Batches:
     """An object's batches; where it is damaged, those before the damage, and a fault."""
     seen.objects += 1
     try:
-        yield from _decoded(sink, where)
+        yield from batches
     except DamagedError as error:
         seen.faults.append(Fault.about(Code.UNREADABLE, str(error), where, part.remedy))
 
 
 def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[str]]:
-    batches = list(_whole(sink, f"{OUTCOMES}/{part.name}", part, seen))
+    where = f"{OUTCOMES}/{part.name}"
+    batches = list(_whole(parquet(sink, where), where, part, seen))
     lines: dict[str, list[str]] = pa.Table.from_batches(batches).to_pydict() if seen.readable else {}
     if lines:
         seen.sources = hashed(lines[columns.SOURCE_ID])
@@ -135,9 +115,9 @@ def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[str]]:
     return lines
 
 
-def _data(sink: Store, part: Listed, seen: Seen) -> _Rows:
-    rows, where = _Rows(), f"{DATA}/{part.name}"
-    for batch in _whole(sink, where, part, seen):
+def _data(stored: Stored, part: Listed, seen: Seen) -> _Rows:
+    rows = _Rows()
+    for batch in _whole(stored.batches(part.name), stored.where(part.name), part, seen):
         seen.schema = batch.schema
         # A column that is not there is as bad as one without values.
         there = [name for name in columns.LINEAGE.names if name in batch.schema.names]
@@ -153,7 +133,9 @@ def _data(sink: Store, part: Listed, seen: Seen) -> _Rows:
     return rows
 
 
-def _compare(rows: _Rows, promised: Counter[str], told: set[tuple[str, str]], part: Listed, seen: Seen) -> None:
+def _compare(
+    rows: _Rows, promised: Counter[str], told: set[tuple[str, str]], where: str, part: Listed, seen: Seen
+) -> None:
     if not seen.readable:
         return
     wrong = [i for i in rows.of_source.keys() | promised.keys() if rows.of_source[i] != promised[i]]
@@ -164,5 +146,5 @@ def _compare(rows: _Rows, promised: Counter[str], told: set[tuple[str, str]], pa
         (Code.CONTENT_DIFFERS, "source rows have another content hash than in their outcomes", differing),
     ):
         if ids:
-            told_of = f"{len(ids):,} {what}"
-            seen.faults.append(Fault.about(code, told_of, f"{DATA}/{part.name}", part.remedy, [str(i) for i in ids]))
+            counted = f"{len(ids):,} {what}"
+            seen.faults.append(Fault.about(code, counted, where, part.remedy, [str(i) for i in ids]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.ledger import DATA, OUTCOMES, REJECTS
+from jobs.ledger import OUTCOMES, REJECTS
+from jobs.verifying.listing import Listing
 from jobs.verifying.part import Hashes, Seen
 from jobs.verifying.verdict import Code, Fault
 
@@ -21,11 +23,12 @@ Remedy = Callable[[str], str]
 """What makes a part anew, by its name."""
 
 
-def doubled_rows(parts: Sequence[Seen], ids: Ids, remedy: Remedy) -> Iterator[Fault]:
+def doubled_rows(parts: Sequence[Seen], ids: Ids, listing: Listing) -> Iterator[Fault]:
     """Rows whose id another row has too."""
     for names, rows in _doubled(parts, [part.rows for part in parts], ids):
         what = "rows of these ids are there more than once"
-        yield Fault.about(Code.ROW_DOUBLED, what, _places(DATA, names), remedy(names[-1]), rows)
+        where = " and ".join(map(listing.rows.where, names))
+        yield Fault.about(Code.ROW_DOUBLED, what, where, listing.remedy(names[-1]), rows)
 
 
 def doubled_outcomes(parts: Sequence[Seen], ids: Ids, remedy: Remedy) -> Iterator[Fault]:
@@ -33,32 +36,35 @@ def doubled_outcomes(parts: Sequence[Seen], ids: Ids, remedy: Remedy) -> Iterato
     keys = [part.sources + part.attempts.astype(np.uint64) for part in parts]
     for names, rows in _doubled(parts, keys, ids):
         what = "source rows have more than one outcome"
-        yield Fault.about(Code.OUTCOME_DOUBLED, what, _places(OUTCOMES, names), remedy(names[-1]), rows)
+        where = " and ".join(f"{OUTCOMES}/{name}" for name in names)
+        yield Fault.about(Code.OUTCOME_DOUBLED, what, where, remedy(names[-1]), rows)
 
 
 def wrong_rejects(parts: Sequence[Seen], ids: Ids, remedy: Remedy) -> Iterator[Fault]:
     """Source rows whose newest outcome tells of more or fewer rejected rows than there are."""
-    sources, attempts = _joined([p.sources for p in parts]), _joined([p.attempts for p in parts])
-    promised = _joined([part.rejects for part in parts])
-    order = np.lexsort((attempts, sources))
-    newest = order[np.append(sources[order][1:] != sources[order][:-1], [True] * bool(len(order))).astype(bool)]
-    known = sources[newest]
     found, counts = np.unique(_joined([part.rejected for part in parts]), return_counts=True)
+    sources, attempts = _joined([part.sources for part in parts]), _joined([part.attempts for part in parts])
+    promised = _joined([part.rejects for part in parts])
+    # Most source rows came out at the first attempt, and nothing was rejected of them.
+    lines = np.flatnonzero((promised > 0) | (attempts > 1) | np.isin(sources, found))
+    lines = lines[np.lexsort((attempts[lines], sources[lines]))]
+    newest = lines[np.append(sources[lines][1:] != sources[lines][:-1], True)[: len(lines)]]
+    told = np.isin(found, sources[newest])
     there = np.zeros(len(newest), np.int64)
-    told = np.isin(found, known)
-    there[np.searchsorted(known, found[told])] = counts[told]
-    for part, places in _by_part(np.sort(newest[there != promised[newest]]), [p.sources for p in parts]):
+    there[np.searchsorted(sources[newest], found[told])] = counts[told]
+    for part, places in _by_part(np.sort(newest[there != promised[newest]]), [part.sources for part in parts]):
         name = parts[part].name
         what = f"the newest outcomes of {len(places):,} source rows tell of other numbers of rejects"
         yield Fault.about(Code.REJECTS_DISAGREE, what, f"{REJECTS}/{name}", remedy(name), _picked(ids(name), places))
-    for seen in parts:
-        strange = int(np.isin(seen.rejected, found[~told]).sum())
-        if strange:
-            what = f"{strange:,} rejected rows have no outcome"
+    strange = set(found[~told].tolist())
+    for seen in parts if strange else ():
+        count = sum(source in strange for source in seen.rejected.tolist())
+        if count:
+            what = f"{count:,} rejected rows have no outcome"
             yield Fault.about(Code.REJECTS_DISAGREE, what, f"{REJECTS}/{seen.name}", remedy(seen.name))
 
 
-def other_columns(parts: Sequence[Seen], remedy: Remedy) -> Iterator[Fault]:
+def other_columns(parts: Sequence[Seen], listing: Listing) -> Iterator[Fault]:
     """Parts whose columns are not those of the first."""
     told = [(part.name, part.schema) for part in parts if part.schema is not None]
     for name, schema in told[1:]:
@@ -66,7 +72,7 @@ def other_columns(parts: Sequence[Seen], remedy: Remedy) -> Iterator[Fault]:
         if schema != expected:
             differing = sorted({field.name for field in {*schema} ^ {*expected}})
             what = f"column {', '.join(map(repr, differing)) or 'order'} is another than in {first}"
-            yield Fault.about(Code.COLUMNS_DIFFER, what, f"{DATA}/{name}", remedy(name))
+            yield Fault.about(Code.COLUMNS_DIFFER, what, listing.rows.where(name), listing.remedy(name))
 
 
 def _doubled(parts: Sequence[Seen], keys: list[Hashes], ids: Ids) -> Iterator[tuple[list[str], list[str]]]:
@@ -86,7 +92,7 @@ def _doubled(parts: Sequence[Seen], keys: list[Hashes], ids: Ids) -> Iterator[tu
     yield from (([*names], rows) for names, rows in sorted(shared.items()))
 
 
-def _by_part(places: NDArray[np.intp], arrays: Sequence[NDArray[np.generic]]) -> Iterator[tuple[int, list[int]]]:
+def _by_part(places: NDArray[np.intp], arrays: Sequence[NDArray[Any]]) -> Iterator[tuple[int, list[int]]]:
     """Sorted places in joined arrays as places in each of them."""
     ends = np.cumsum([len(array) for array in arrays])
     owners = np.searchsorted(ends, places, "right")
@@ -99,9 +105,5 @@ def _picked(ids: list[str], places: list[int]) -> list[str]:
     return [ids[place] for place in places]
 
 
-def _joined(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.empty(0, np.uint64)
-
-
-def _places(folder: str, names: list[str]) -> str:
-    return " and ".join(f"{folder}/{name}" for name in names)

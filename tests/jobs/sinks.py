@@ -28,12 +28,19 @@ ROWS, PART_ROWS = 12, 3
 HOUR = 3600.0
 
 
-def job(sink: str, broken: Path, to: tuple[str, ...] = ("a", "b"), rows: int = ROWS, **options: object) -> Job:
+def job(
+    sink: str,
+    broken: Path,
+    to: tuple[str, ...] = ("a", "b"),
+    rows: int = ROWS,
+    format: str = "parquet",  # noqa: A002
+    **options: object,
+) -> Job:
     """A job over numbers, in parts of three rows; each becomes two rows, and some fail where ``broken`` says so."""
     broken.mkdir(exist_ok=True)
     steps = [Fragile(broken=str(broken), to=to)]
     given = {"source": pa.table({"n": range(rows)}), "steps": steps, **options}
-    return Job(name="numbers", sink={"uri": sink, "part_rows": PART_ROWS}, **given)
+    return Job(name="numbers", sink={"uri": sink, "part_rows": PART_ROWS, "format": format}, **given)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from jobs import ledger
 from jobs.ledger import DATA, OUTCOMES, REJECTS, Mode
 from jobs.recall import Recall
 from jobs.retry import plan_again
+from jobs.seen import Seen
 from jobs.status import look
 from jobs.storage import Store
 from jobs.tally import tally
@@ -265,7 +266,7 @@ def test_a_later_run_knows_what_the_newest_attempt_has_left(sink, broken):
     mend(broken, "table#1/fragile.b")
     retried(made)
     store = Store.at(str(sink))
-    done_rows = Recall(store, ledger.committed(store)).of("").done
+    done_rows = Recall(store, ledger.committed(store), Seen.load(store)).of("").done
     found = done_rows.find(pa.chunked_array([[f"table#{n}" for n in range(12)]]))
     assert done_rows.counts(found) == {"rows": 12, "rejected": 1, "not_rejected": 23}
 

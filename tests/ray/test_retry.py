@@ -32,8 +32,8 @@ def test_pictures_that_were_not_there_are_described_once_they_are(cluster, tmp_p
     }
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job))
-    assert latentmill("run", path, "--address", cluster).returncode == 1
-    assert len(rows(sink)) == 3
+    ran = latentmill("run", path, "--address", cluster)
+    assert (ran.returncode, len(rows(sink))) == (1, 3), ran.stderr
 
     for number in (1, 2, 3):
         (shots / f"{number}.png").write_bytes(pictures[number])
