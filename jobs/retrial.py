@@ -120,8 +120,6 @@ def _outcomes(table: pa.Table, unanswered: pa.Table, attempts: Mapping[str, int]
         "rejects": [rejected[source_id] for source_id in attempts],
         "attempt": list(attempts.values()),
         columns.CONTENT_HASH: [content[source_id] for source_id in attempts],
-        # The source was not looked at.
-        "version": [0] * len(attempts),
         # The source was not looked at; the first attempt's outcome has it.
         "version": [0] * len(attempts),
     }
