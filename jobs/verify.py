@@ -36,19 +36,18 @@ def verify(sink: Store, plan: Plan | None = None, weights: bool = False) -> Verd
     listing = Listing.of(sink, _format(records), status)
     with ThreadPoolExecutor(_THREADS) as pool:
         seen = list(pool.map(partial(part.inspect, sink, listing.rows), listing.parts))
-    readable = [one for one in seen if one.readable]
     rows, lines = partial(part.row_ids, listing.rows), partial(part.source_ids, sink)
     verdict = Verdict(sink.uri, _looked_at(listing, seen))
     verdict.add(listing.orphans())
     verdict.add(fault for one in seen for fault in one.faults)
-    verdict.add(whole.doubled_rows(readable, rows, listing))
-    verdict.add(whole.doubled_outcomes(readable, lines, listing.remedy))
-    verdict.add(whole.wrong_rejects(readable, lines, listing.remedy))
-    verdict.add(whole.other_columns(readable, listing))
-    _check_runs(verdict, records, readable, weights)
+    verdict.add(whole.doubled_rows(seen, rows, listing))
+    verdict.add(whole.doubled_outcomes(seen, lines, listing.remedy))
+    verdict.add(whole.wrong_rejects(seen, lines, listing.remedy))
+    verdict.add(whole.other_columns(seen, listing))
+    _check_runs(verdict, records, seen, weights)
     if plan is not None:
-        verdict.looked_at |= {Code.PLAN_DIFFERS: len(_plans(readable)), Code.ROWS_WITHOUT_OUTCOME: plan.rows or 0}
-        verdict.add(_against_plan(readable, plan))
+        verdict.looked_at |= {Code.PLAN_DIFFERS: len(_plans(seen)), Code.ROWS_WITHOUT_OUTCOME: plan.rows or 0}
+        verdict.add(_against_plan(seen, plan))
     if status.state is State.RUNNING:
         verdict.notes.append(f"run {status.run_id} goes on; what it has not committed yet is left out")
     return verdict

@@ -40,10 +40,9 @@ class Seen:
     objects: int = 0
     faults: list[Fault] = field(default_factory=list)
 
-    @property
-    def readable(self) -> bool:
-        """Whether all of it could be read."""
-        return not any(fault.code is Code.UNREADABLE for fault in self.faults)
+    def readable(self, where: str) -> bool:
+        """Whether an object could be read."""
+        return not any(fault.code is Code.UNREADABLE and fault.where == where for fault in self.faults)
 
 
 @dataclass
@@ -70,7 +69,7 @@ def inspect(sink: Store, rows: Stored, part: Listed) -> Seen:
     """
     seen = Seen(part.name)
     outcomes = _outcomes(sink, part, seen)
-    if not seen.readable:
+    if not outcomes:
         return seen
     promised = Counter(dict(zip(outcomes[columns.SOURCE_ID], outcomes["outputs"], strict=True)))
     if part.data:
@@ -83,6 +82,8 @@ def inspect(sink: Store, rows: Stored, part: Listed) -> Seen:
         where = f"{REJECTS}/{part.name}"
         batches = _whole(parquet(sink, where), where, part, seen)
         seen.rejected = hashed([i for batch in batches for i in batch[columns.SOURCE_ID].to_pylist()])
+        if not seen.readable(where):
+            seen.rejected, seen.rejects = hashed([]), np.zeros_like(seen.rejects)
     return seen
 
 
@@ -108,7 +109,7 @@ def _whole(batches: Batches, where: str, part: Listed, seen: Seen) -> Batches:
 def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[str]]:
     where = f"{OUTCOMES}/{part.name}"
     batches = list(_whole(parquet(sink, where), where, part, seen))
-    lines: dict[str, list[str]] = pa.Table.from_batches(batches).to_pydict() if seen.readable else {}
+    lines: dict[str, list[str]] = pa.Table.from_batches(batches).to_pydict() if seen.readable(where) else {}
     if lines:
         seen.sources = hashed(lines[columns.SOURCE_ID])
         seen.attempts, seen.rejects = (np.array(lines[name], np.int32) for name in ("attempt", "rejects"))
@@ -129,15 +130,15 @@ def _data(stored: Stored, part: Listed, seen: Seen) -> _Rows:
         rows.content |= set(zip(sources, lineage[columns.CONTENT_HASH], strict=True))
         seen.runs.update(lineage[columns.RUN_ID])
         seen.plans.update(lineage[columns.PLAN])
-    seen.rows = hashed(rows.ids)
     return rows
 
 
 def _compare(
     rows: _Rows, promised: Counter[str], told: set[tuple[str, str]], where: str, part: Listed, seen: Seen
 ) -> None:
-    if not seen.readable:
+    if not seen.readable(where):
         return
+    seen.rows = hashed(rows.ids)
     wrong = [i for i in rows.of_source.keys() | promised.keys() if rows.of_source[i] != promised[i]]
     differing = [i for i, content in rows.content - told if i in promised]
     for code, what, ids in (

@@ -79,6 +79,7 @@ class Run:
         """Sweep, if nothing went wrong, and write how it ended."""
         if error is None:
             ledger.close(self.epoch)
+            self.plan.format.settle(self.epoch, self.plan.output, before=self.epoch.number + 1)
         self.record.__exit__(None if error is None else type(error), error, None)
 
     def _through(self, table: pa.Table) -> pa.Table:

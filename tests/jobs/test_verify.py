@@ -22,7 +22,7 @@ from jobs.verifying.verdict import CHECKS, Code
 from operators.images import encode_all
 from operators.models.builtin import scenes
 from operators.models.ref import ModelRef
-from tests.jobs.sinks import begun, done, job
+from tests.jobs.sinks import begun, done, job, retried
 from tests.jobs.test_cli import latentmill
 
 
@@ -112,7 +112,7 @@ def test_a_whole_sink_is_sound(sink, numbers, parts):
 def test_an_object_that_ends_too_soon(sink, parts, folder):
     name = f"{folder}/{parts[0]}"
     sink.put(name, sink.get(name)[:-100])
-    assert (Code.UNREADABLE, name, ()) in found(sink)
+    assert found(sink) == {(Code.UNREADABLE, name, ())}
 
 
 def test_one_wrong_bit_in_a_page(sink, parts):
@@ -148,6 +148,25 @@ def test_other_formats_than_parquet(sink, tmp_path, kind):
     name.write_bytes(whole)
     (shutil.rmtree if kind == "imagefolder" else os.remove)(Path(sink.uri, DATA, second))
     assert {(code, where) for code, where, _ in found(sink)} == {(Code.DATA_MISSING, f"{DATA}/{ledger.stem(second)}")}
+
+
+def test_a_lance_table_whose_rejected_rows_were_tried_again(sink, tmp_path):
+    made = job(sink.uri, tmp_path / "broken", format="lance")
+    (tmp_path / "broken" / "table#1+fragile.b").write_text("not_finite")
+    done(made)
+    assert verify(sink, made.plan()).sound
+    (tmp_path / "broken" / "table#1+fragile.b").unlink()
+    retried(made)
+    verdict = verify(sink, made.plan())
+    assert verdict.sound, verdict.lines()
+    assert verdict.looked_at[Code.ROW_DOUBLED] == 24
+    file = next(Path(sink.uri, "data.lance", "data").glob("part-000002-*"))
+    part = ledger.stem(file.name)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    assert found(sink) == {(Code.UNREADABLE, f"data.lance/{part}", ())}
+    file.unlink()
+    assert found(sink) == {(Code.UNREADABLE, f"data.lance/{part}", ())}
 
 
 def test_a_part_whose_data_is_gone(sink, parts):
