@@ -61,7 +61,7 @@ class ModelError(UserError):
 
 
 class ResourceError(UserError):
-    """The machine or cluster can never hold a step."""
+    """The machine or cluster can never hold a step, or a step ends its process whatever it is given."""
 
     code = "bad_resources"
 

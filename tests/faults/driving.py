@@ -28,7 +28,7 @@ def captioned_edited_thinned(sink: str, rows: int, part_rows: int) -> Job:
         steps=[
             {"caption": {"max_new_tokens": 8}},
             {"edit": {"method": "img2img", "from": {"column": "shape"}, "to": ["star", "ring", "square"], "steps": 2}},
-            Thinned(keep=60),
+            Thinned(keep=60, with_edit=True),
         ],
         sink={"uri": sink, "part_rows": part_rows},
         resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6}},

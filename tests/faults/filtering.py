@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from operators import Operator, Spec, columns
 from operators.base import Kind, Produced
+from operators.models.ref import ModelRef
 from operators.watch import Watch
 
 
@@ -17,9 +18,14 @@ class Thinned(Spec):
     kind: ClassVar[str] = "thinned"
 
     keep: int
+    with_edit: bool = False
 
     def reads(self) -> dict[str, Kind]:
         return {}
+
+    def models(self) -> tuple[ModelRef, ...]:
+        """The one that the edit uses, so that both steps are in one stage."""
+        return (ModelRef("builtin:stable-diffusion"),) if self.with_edit else ()
 
     def writes(self) -> dict[str, pa.DataType]:
         return {}

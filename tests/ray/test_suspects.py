@@ -39,6 +39,7 @@ def test_rows_that_end_their_process_are_rejected_alone(tmp_path):
     assert list(rejected["_error_step"]) == ["poisoned"] * 2
     assert "as after signal 9" in rejected["_error_message"][0]
     assert "signal 11, SIGSEGV" in rejected["_error_message"][1]
+    assert starts(tmp_path) == 1 + 5 + 4
 
 
 def test_every_poison_costs_its_own_row_and_has_its_own_code(tmp_path):
