@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from jobs import access
 from jobs.access import opened
 from jobs.failures import Failure, failure, storage_errors
+from jobs.formats.table import TABLE
 from jobs.ledger import DATA, NEXT, STATE, SWITCH
 from jobs.listing import found, version
 from jobs.patience import patiently
@@ -110,12 +111,13 @@ def list_files(uri: str) -> Listing:
     with explained(uri):
         filesystem, path = opened(uri)
         filesystem.invalidate_cache()
-        full = uri if "::" in uri else str(filesystem.unstrip_protocol(path))
+        full = uri if "::" in uri else str(filesystem.unstrip_protocol(path)).rstrip("/")
         root, infos = found(filesystem, path)
     names = {path[len(root) :].lstrip("/"): path for path in infos}
     if any(name.startswith(f"{STATE}/") for name in names):
         generation = f"{NEXT}/" if SWITCH in names else ""
-        accepted = {name: path for name, path in names.items() if name.startswith(f"{generation}{DATA}/")}
+        folders = f"{generation}{DATA}/", f"{TABLE}/"
+        accepted = {name: path for name, path in names.items() if name.startswith(folders)}
         names = {name.removeprefix(generation): path for name, path in accepted.items()}
     shown = [name for name in sorted(names) if not _is_hidden(name)]
     files = [File(filesystem, names[name], name, version(infos[names[name]])) for name in shown]
