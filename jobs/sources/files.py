@@ -70,9 +70,19 @@ class File:
         return Folder(self.filesystem, self.path.rpartition("/")[0])
 
     def open(self, **options: Any) -> Any:
-        """Open it for reading bytes."""
+        """Open it for reading bytes.
+
+        Raises:
+            SourceError: it is another one than was listed, so what is known of it, such as its rows, no longer holds.
+        """
         options = {"block_size": _BLOCK, **options}
-        return PatientFile(patiently(partial(self.filesystem.open, self.path, "rb", **options)))
+        file = patiently(partial(self.filesystem.open, self.path, "rb", **options))
+        # On the web, what is said of a file may depend on which of several machines says it.
+        if self.version and not _is_web(self.filesystem):
+            told = getattr(file, "details", None) or patiently(partial(self.filesystem.info, self.path))
+            if version(told) != self.version:
+                raise SourceError("it has changed since the job looked at it; start again", self.path)
+        return PatientFile(file)
 
     def read(self) -> bytes:
         """All its bytes."""

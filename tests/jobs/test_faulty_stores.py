@@ -22,7 +22,7 @@ from jobs.sources.files import list_files
 from jobs.storage import Store
 from operators.errors import SinkError, SourceError
 from tests.flaky import Fault, Flaky, Trouble, flaky
-from tests.jobs.reading import described, ids, read, tables
+from tests.jobs.reading import described, ids, read
 from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,14 @@ def shard(mode: str = "w") -> bytes:
     return sink.getvalue()
 
 
+def streamed(uri: str) -> Iterator[pa.Table]:
+    """Tables as they are read, by a process that has listed nothing."""
+    found = described(uri, part_rows=5)
+    list_files(uri).root.filesystem.invalidate_cache()
+    for fragment in found.fragments:
+        yield from fragment.read(5)
+
+
 @pytest.mark.parametrize(
     ("names", "data", "uri"),
     [
@@ -102,7 +110,7 @@ def test_a_store_that_is_killed_under_a_reader_and_a_writer_costs_time_alone(s3:
     bucket = s3.new_bucket()
     s3.files().pipe_file(f"{bucket}/in/a.parquet", parquet())
     calm = read(f"{bucket}/in", part_rows=5)
-    parts = iter(tables(described(f"{bucket}/in", part_rows=5), part_rows=5))
+    parts = streamed(f"{bucket}/in")
     found = [next(parts)]
     s3.kill()
     with ThreadPoolExecutor(2) as pool:
@@ -199,6 +207,16 @@ def test_a_file_s_version_changes_with_it(server: Server) -> None:
     server.files().pipe_file(f"{uri}/a", b"3")
     second = [file.version for file in list_files(uri).files]
     assert (first[0] != second[0], first[1] == second[1]) == (True, True)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_an_error(server: Server) -> None:
+    uri = server.new_bucket()
+    server.files().pipe_file(f"{uri}/a.parquet", parquet())
+    parts = streamed(uri)
+    next(parts)
+    server.files().pipe_file(f"{uri}/a.parquet", parquet())
+    with pytest.raises(SourceError, match=r"a\.parquet: (it has changed since|somebody else changed this)"):
+        list(parts)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:

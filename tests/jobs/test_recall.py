@@ -15,8 +15,9 @@ import pytest
 
 from jobs import ledger
 from jobs.ledger import Start
-from jobs.reader import Stamp, shares
+from jobs.reader import Stamp, marked, shares
 from jobs.recall import Recall, WholeFile
+from jobs.seen import Seen
 from jobs.sources import Described, Fragment
 from jobs.storage import Store
 from jobs.writer import Writer
@@ -37,14 +38,15 @@ def writer(sink: Path, found: Described) -> Writer:
 def commit(sink: Path, found: Described, fragments: list[Fragment], whole: WholeFile | None = None) -> None:
     """Do what a run does with fragments that it has read; ``whole`` is noted with the last part."""
     written, stamp = writer(sink, found), Stamp(found.uri, "run-1", "plan", 0)
-    tables = [(fragment, table) for fragment in fragments for table in fragment.read(PART_ROWS)]
-    for number, (fragment, table) in enumerate(tables, 1):
+    tables = [(fragment, *read) for fragment in fragments for read in marked(fragment, PART_ROWS)]
+    for number, (fragment, table, versions) in enumerate(tables, 1):
         noted = whole.noted() if whole and number == len(tables) else {}
-        written.commit(stamp.rows(table), ledger.file_key(fragment.file), noted)
+        written.commit(stamp.rows(table, versions), ledger.file_key(fragment.file), noted)
 
 
 def recall(sink: Path) -> Recall:
-    return Recall(Store(str(sink)), ledger.committed(Store(str(sink))))
+    store = Store(str(sink))
+    return Recall(store, ledger.committed(store), Seen.load(store))
 
 
 def finished(sink: Path, found: Described) -> list[bool]:
@@ -62,8 +64,8 @@ def parquet_files(folder: Path, **rows: int) -> Path:
 
 
 def destroy(path: Path, *names: str) -> None:
-    """Overwrite the data pages of columns and leave the footer as it is."""
-    data, metadata = bytearray(path.read_bytes()), pq.read_metadata(path)
+    """Overwrite the data pages of columns and leave the footer and what is told of the file as they are."""
+    data, metadata, told = bytearray(path.read_bytes()), pq.read_metadata(path), path.stat()
     for group in range(metadata.num_row_groups):
         for at in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(at)
@@ -71,6 +73,7 @@ def destroy(path: Path, *names: str) -> None:
                 first = chunk.dictionary_page_offset or chunk.data_page_offset
                 data[first : first + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
     path.write_bytes(data)
+    os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
 def shard(path: Path, keys: range) -> Path:
