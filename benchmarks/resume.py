@@ -96,9 +96,10 @@ def done(plan: Plan, sink: Path) -> tuple[int, int]:
     rng = np.random.default_rng(0)
     rows = parts = 0
     for fragment in plan.source.fragments[:-1]:
+        (version,) = fragment.versions()
         for ids in cut(fragment):
             name = epoch.part_name(f"{parts:020x}", ledger.file_key(fragment.file))
-            pq.write_table(outcomes(ids, rng), sink / ledger.OUTCOMES / name, compression="zstd")
+            pq.write_table(outcomes(ids, rng, version), sink / ledger.OUTCOMES / name, compression="zstd")
             (sink / ledger.DATA / name).touch()
             rows, parts = rows + len(ids), parts + 1
     return rows, parts * REJECTED
@@ -110,7 +111,7 @@ def cut(fragment: Fragment) -> list[pa.Array]:
     return [ids[first : first + PART_ROWS] for first in range(0, len(ids), PART_ROWS)]
 
 
-def outcomes(ids: pa.Array, rng: np.random.Generator) -> pa.Table:
+def outcomes(ids: pa.Array, rng: np.random.Generator, version: int) -> pa.Table:
     """The outcomes of a part whose first rows were rejected."""
     rows = len(ids)
     good = np.arange(rows) >= REJECTED
@@ -124,6 +125,7 @@ def outcomes(ids: pa.Array, rng: np.random.Generator) -> pa.Table:
             (~good).astype(np.int32),
             np.ones(rows, np.int32),
             pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(hashes.encode())),
+            np.full(rows, version, np.int64),
         ],
         OUTCOME,
     )

@@ -1,4 +1,4 @@
-"""The command line: ``latentmill plan|run|status|retry|verify|operators|schema``."""
+"""The command line: ``latentmill plan|run|status|retry|verify|snapshots|operators|schema``."""
 
 from __future__ import annotations
 
@@ -166,6 +166,19 @@ def verify(sink: str, job_file: Path | None, weights: bool, as_json: bool) -> No
     click.echo(json.dumps(verdict.as_json()) if as_json else shown_verdict(verdict))
     if not verdict.sound:
         sys.exit(FAILED)
+
+
+@cli.command()
+@_sink
+@_as_json
+def snapshots(sink: str, as_json: bool) -> None:
+    """List what runs did to a sink with `format: lance`, each with the number to read it by."""
+    from jobs.formats.snapshots import made
+    from jobs.show_sink import shown_snapshots
+    from jobs.storage import Store
+
+    found = made(Store.at(sink))
+    click.echo(json.dumps([one.as_json() for one in found]) if as_json else shown_snapshots(found))
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""Which source rows are done and what became of them: 24 bytes a row, asked for many at once."""
+"""Which source rows are done and what became of them: 32 bytes a row, asked for many at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from operators.columns import SOURCE_ID
 
-COLUMNS = (SOURCE_ID, "outputs", "rejects", "attempt")
+COLUMNS = (SOURCE_ID, "outputs", "rejects", "attempt", "version")
 """Columns of outcomes that :meth:`DoneRows.of` reads."""
 
 _HASH_KEYS = ("latentmill: high", "latentmill:  low")
@@ -32,24 +32,35 @@ class DoneRows:
     """Rows that a source row became, in all attempts together."""
     rejects: NDArray[np.int32]
     """Rows that were rejected in the newest attempt."""
+    version: NDArray[np.int64]
+    """What was known of the row when it was done, as a hash."""
 
     @classmethod
     def of(cls, tables: Iterable[pa.Table]) -> DoneRows:
         """Collect outcomes, with :data:`COLUMNS`; a row that was tried again has one line for every attempt."""
-        collected: list[list[NDArray[Any]]] = [[], [], [], []]
+        collected: list[list[NDArray[Any]]] = [[], [], [], [], []]
         for table in _batched(iter(tables)):
             attempt, rejects = (table[name].to_numpy().astype(np.int64) for name in ("attempt", "rejects"))
-            arrays = *_hashed(table[SOURCE_ID]), table["outputs"].to_numpy(), attempt << 32 | rejects
+            known = table["outputs"].to_numpy(), attempt << 32 | rejects, table["version"].to_numpy()
+            arrays = *_hashed(table[SOURCE_ID]), *known
             for column, array in zip(collected, arrays, strict=True):
                 column.append(array)
         if not collected[0]:
-            return cls(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int32))
+            hashes, counts = np.empty(0, np.uint64), np.empty(0, np.int32)
+            return cls(hashes, hashes, counts, counts, np.empty(0, np.int64))
         order = np.argsort(np.concatenate(collected[0]))
-        high, low, outputs, tried = (_emptied(column)[order] for column in collected)
+        high, low, outputs, tried, version = (_emptied(column)[order] for column in collected)
         other = np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))
         first = np.flatnonzero(other)
         newest = np.maximum.reduceat(tried, first) & _LOW_HALF
-        return cls(high[first], low[first], np.add.reduceat(outputs, first), newest.astype(np.int32))
+        return cls(
+            high[first],
+            low[first],
+            np.add.reduceat(outputs, first),
+            newest.astype(np.int32),
+            # A row that was tried again was not looked at in the source: its version is 0 then.
+            np.maximum.reduceat(version, first),
+        )
 
     def __len__(self) -> int:
         return len(self.high)

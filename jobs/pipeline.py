@@ -21,6 +21,7 @@ from jobs.parts import unpack
 from jobs.plan import Plan
 from jobs.reader import Packer, Reader, Stamp, shares
 from jobs.recall import Recall
+from jobs.seen import Seen
 from jobs.sources.ray_dataset import RayDatasetSource
 from jobs.stage import StageActor
 from jobs.storage import Store
@@ -62,19 +63,20 @@ def reports(run: Dataset) -> Iterator[dict[str, Any]]:
             yield json.loads(report)
 
 
-def new_rows(plan: Plan, stamp: Stamp, store: Store) -> Dataset:
-    """Parts of the source rows that have no outcome in a sink yet."""
-    part_rows, recall = plan.job.sink.part_rows, ray.put(Recall(store, ledger.committed(store)))
+def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool) -> Dataset:
+    """Parts of the source rows that have no outcome in a sink yet, or have changed since where it replaces rows."""
+    part_rows, recall = plan.job.sink.part_rows, ray.put(Recall(store, ledger.committed(store), Seen.load(store)))
+    arguments = stamp, recall, replaces
     if isinstance(plan.job.source, RayDatasetSource):
         shaped = plan.job.source.parts(part_rows)
         return shaped.map_batches(
-            Packer, fn_constructor_args=(stamp, recall), batch_size=part_rows, **pools.io_options()
+            Packer, fn_constructor_args=arguments, batch_size=part_rows, **pools.io_options()
         )
     most = max(_SHARES, int(capacity().cpus))
     cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
     numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
     return numbers.map_batches(
-        Reader, fn_constructor_args=(stamp, recall, cut, part_rows), batch_size=1, **pools.io_options()
+        Reader, fn_constructor_args=(*arguments, cut, part_rows), batch_size=1, **pools.io_options()
     )
 
 
@@ -92,7 +94,8 @@ class _Committer:
     def _committed(self, table: pa.Table, notes: dict[str, Any]) -> dict[str, Any]:
         began = notes["began"] or time.time()
         counts = self.writer.commit(table, notes["file"], notes["noted"])
-        return counts | {"steps": notes["steps"], "began": began, "ended": time.time()}
+        changed = notes.get("changed", 0)
+        return counts | {"changed": changed, "steps": notes["steps"], "began": began, "ended": time.time()}
 
 
 @contextlib.contextmanager

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from cluster.connect import capacity, connect
 from cluster.resources import Placement, place
-from jobs import ledger, pipeline, switch
+from jobs import ledger, pipeline, seen, switch
 from jobs.holder import Holder, refuse_if_held
 from jobs.ledger import NEXT, Mode, Start
+from jobs.noticed import Noticed
 from jobs.plan import Plan
 from jobs.reader import Stamp
 from jobs.record import Record
@@ -73,20 +74,25 @@ def run(
                 if mode is not Mode.OVERWRITE:
                     plan.format.settle(epoch, plan.output, before=epoch.number)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
-                read = partial(work.parts, plan, stamp, epoch)
+                read, noticed = partial(work.parts, plan, stamp, epoch), Noticed()
                 parts = pipeline.dataset(plan, placements, read, work.writer(plan, epoch))
                 with progress(summary, plan.rows, console) as shown, _users_errors():
                     for report in pipeline.reports(parts):
                         summary.add(report)
+                        noticed.add(report)
                         record.tell(summary)
                         shown()
+                with _users_errors():
+                    summary.vanished.add(noticed.conclude(plan, epoch))
                 ledger.close(epoch)
                 summary.accepted = plan.job.allows(*work.rejected_of_all(summary, epoch))
                 if mode is Mode.OVERWRITE and summary.accepted:
                     switch.switch(epoch)
                     summary.sink = plan.job.sink.uri
+                    seen.forget(sink)
                 if mode is not Mode.OVERWRITE or summary.accepted:
-                    plan.format.settle(epoch, plan.output, before=epoch.number + 1)
+                    made = plan.format.settle(epoch, plan.output, before=epoch.number + 1)
+                    summary.snapshot = made[-1].version if made else None
             finally:
                 summary.seconds = round(time.monotonic() - began, 3)
                 record.tell(summary)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from jobs.formats.snapshots import Snapshot
 from jobs.show import table
 from jobs.status import State, Status
 from jobs.verifying.verdict import CHECKS, Verdict
@@ -47,6 +49,15 @@ def shown_verdict(verdict: Verdict) -> str:
         title, things = CHECKS[code]
         lines.append((title, f"{seen:,} {things}", f"{len(verdict.of(code)):,}" if verdict.of(code) else "-"))
     return "\n\n".join([table(lines), *(["\n".join(verdict.lines())] if verdict.lines() else [])])
+
+
+def shown_snapshots(snapshots: Sequence[Snapshot]) -> str:
+    """What each run did, and the number to read it by."""
+    lines = [("snapshot", "committed", "rows", "added", "removed", "run")]
+    for one in snapshots:
+        when = datetime.fromisoformat(one.committed).strftime("%Y-%m-%d %H:%M:%S")
+        lines.append((str(one.version), when, f"{one.rows:,}", f"{one.added:,}", f"{one.removed:,}", one.run_id))
+    return table(lines)
 
 
 def _state(status: Status) -> str:

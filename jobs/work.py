@@ -32,7 +32,8 @@ class NewRows:
 
     def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
         """Read from the source."""
-        return pipeline.new_rows(plan, stamp, epoch.store)
+        # A generation that is to replace another one is whole at once: its rows are made once.
+        return pipeline.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink)
 
     def writer(self, plan: Plan, epoch: Epoch) -> Writer:
         """One part, one commit."""

@@ -38,6 +38,9 @@ class DataFormat(ABC):
     folder: str
     """Where the parts' objects lie in the sink."""
 
+    replaces: bool = False
+    """Whether rows can take the place of others, and be gone in between for no one."""
+
     def write(self, epoch: Epoch, stem: str, rows: pa.Table) -> dict[str, str]:
         """Put a part's accepted rows, of which there is at least one.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jobs.formats.base import DataFormat, Packed
 from jobs.formats.publishing import publish, sweep
 from jobs.formats.snapshots import Snapshot
-from jobs.formats.table import FILES, FRAGMENT, location, storage_options
+from jobs.formats.table import FILES, FRAGMENT, location, options_for
 from jobs.ledger import Epoch
 from jobs.storage import Store
 from operators.errors import SpecError
@@ -29,6 +29,7 @@ class LanceFormat(DataFormat):
     """One data file for every part, named by its content, so that what a table refers to never changes."""
 
     folder = FILES
+    replaces = True
 
     def home(self, epoch: Epoch) -> Store:
         """The sink itself, whatever the epoch: a table's files lie in its folder."""
@@ -57,7 +58,8 @@ class LanceFormat(DataFormat):
         """Read the data file."""
         from lance.file import LanceFileReader
 
-        file = LanceFileReader(f"{location(store)}/data/{name}", storage_options(store), columns=needed)
+        place = location(store)
+        file = LanceFileReader(f"{place}/data/{name}", options_for(place), columns=needed)
         yield from file.read_all().to_batches()
 
     def refuse(self, schema: pa.Schema) -> None:

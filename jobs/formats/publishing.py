@@ -9,7 +9,8 @@ is only ever made of the one that was looked at: if another writer was first, it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ import pyarrow.compute as pc
 
 from jobs import ledger
 from jobs.access import explained
+from jobs.formats.replacing import Holders, forget, holders
 from jobs.formats.snapshots import Snapshot, record, recorded
-from jobs.formats.table import FILES, FRAGMENT, location, storage_options, table
+from jobs.formats.table import FILES, FRAGMENT, REPLACED, location, options_for, table
 from jobs.ledger import Epoch
 from jobs.storage import Store
 from operators.columns import SOURCE_ID
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
     from lance import LanceDataset, LanceOperation
     from lance.fragment import FragmentMetadata, LanceFragment
 
-REPLACED = "latentmill.replaced"
-"""Metadata of a part's outcomes: ids of source rows (JSON) whose earlier outputs are to go."""
-
 _TOLD = "latentmill"
+_THREADS = 32
 
 
 def publish(epoch: Epoch, schema: pa.Schema) -> list[Snapshot]:
@@ -113,18 +113,19 @@ def _make(change: _Change, schema: pa.Schema) -> None:
     """Make a change, unless somebody else has changed the table since; then it is to be looked at again."""
     import lance
 
-    new, replaced = _told(change)
-    kept = list(_kept(change, replaced)) if change.table else []
-    removed = sum(rows for _, _, rows in kept)
-    rows = sum(fragment.num_rows for _, fragment, _ in kept if fragment) + sum(fragment.num_rows for fragment in new)
+    place = location(change.sink)
+    new, replaced = _told(change.sink, change.parts)
+    held = holders(change.sink, replaced, change.epoch)
+    kept = _kept(change, held, replaced) if change.table else []
+    added, removed = sum(fragment.num_rows for fragment in new), sum(one.lost for one in kept)
     version = change.table.version if change.table else 0
     snapshot = Snapshot(
         version + bool(new or removed),
         change.epoch,
         change.run_id,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        rows,
-        sum(fragment.num_rows for fragment in new),
+        sum(one.left.num_rows for one in kept if one.left) + added,
+        added,
         removed,
         tuple(change.parts),
         tuple(change.gone),
@@ -135,14 +136,13 @@ def _make(change: _Change, schema: pa.Schema) -> None:
         transaction = lance.Transaction(version, operation, transaction_properties={_TOLD: json.dumps(told)})
         try:
             # Without retries it is made of that version or not at all: never twice, whoever was first.
-            lance.LanceDataset.commit(
-                location(change.sink), transaction, max_retries=0, storage_options=storage_options(change.sink)
-            )
+            lance.LanceDataset.commit(place, transaction, max_retries=0, storage_options=options_for(place))
         except OSError:
             now = table(change.sink)
             if (now.version if now else 0) == version:
                 raise
             return
+    forget(change.sink, held)
     record(change.sink, snapshot)
     _remove_others(change.sink, change.parts, {fragment.files[0].path for fragment in new})
 
@@ -154,13 +154,13 @@ def _remove_others(sink: Store, parts: list[str], files: set[str]) -> None:
     sink.remove(f"{FILES}/{name}" for name in others)
 
 
-def _told(change: _Change) -> tuple[list[FragmentMetadata], dict[str, set[str]]]:
+def _told(sink: Store, parts: Sequence[str]) -> tuple[list[FragmentMetadata], dict[str, set[str]]]:
     """What the parts' outcomes tell: their fragments; and source rows that they replace, by the key of the file."""
     from lance.fragment import FragmentMetadata
 
     fragments: list[FragmentMetadata] = []
     replaced: dict[str, set[str]] = {}
-    for name, outcomes in zip(change.parts, ledger.outcomes(change.sink, change.parts, []), strict=True):
+    for name, outcomes in zip(parts, ledger.outcomes(sink, parts, []), strict=True):
         told = outcomes.schema.metadata or {}
         if FRAGMENT.encode() in told:
             fragments.append(FragmentMetadata.from_json(told[FRAGMENT.encode()].decode()))
@@ -169,51 +169,65 @@ def _told(change: _Change) -> tuple[list[FragmentMetadata], dict[str, set[str]]]
     return fragments, replaced
 
 
-def _kept(change: _Change, replaced: dict[str, set[str]]) -> Iterator[tuple[int, FragmentMetadata | None, int]]:
-    """Each fragment of the table: its number, what it becomes (None if nothing is left), and how many rows it loses."""
+def _kept(change: _Change, held: Holders, replaced: dict[str, set[str]]) -> list[_Kept]:
+    """What becomes of each fragment of the table."""
     assert change.table is not None  # noqa: S101
     gone = {ledger.stem(name) for name in change.gone}
+    ids_in = {ledger.stem(name): ids for name, ids in held.items()}
     everything = set().union(*replaced.values())
-    for fragment in change.table.get_fragments():
-        stem, rows = ledger.stem(fragment.metadata.files[0].path), fragment.metadata.num_rows
-        # A fragment that the table's owner has made of others may hold rows of any file.
-        ids = replaced.get(ledger.file_of(stem), set()) if ledger.is_part(stem) else everything
+
+    def kept(fragment: LanceFragment) -> _Kept:
+        stem = ledger.stem(fragment.metadata.files[0].path)
         if stem in gone:
-            yield fragment.fragment_id, None, rows
-        elif ids and (found := _held(fragment, ids)):
-            left = fragment.delete(f"{SOURCE_ID} IN ({', '.join(map(_quoted, found))})")
-            yield fragment.fragment_id, left, rows - (left.num_rows if left else 0)
-        else:
-            yield fragment.fragment_id, fragment.metadata, 0
+            return _Kept(fragment, None)
+        # A fragment that the table's owner has made of others may hold rows of any part.
+        ids = ids_in.get(stem, []) if ledger.is_part(stem) else _held(fragment, everything)
+        return _Kept(fragment, _without(fragment, ids) if ids else fragment.metadata)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(kept, change.table.get_fragments()))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A fragment of the table, and what is left of it."""
+
+    fragment: LanceFragment
+    left: FragmentMetadata | None
+
+    @property
+    def lost(self) -> int:
+        """Rows that are no longer there."""
+        return self.fragment.metadata.num_rows - (self.left.num_rows if self.left else 0)
+
+
+def _without(fragment: LanceFragment, ids: list[str]) -> FragmentMetadata | None:
+    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids)
+    return fragment.delete(f"{SOURCE_ID} IN ({quoted})")
 
 
 def _held(fragment: LanceFragment, ids: set[str]) -> list[str]:
     """Which of these source rows a fragment has rows of."""
-    wanted = pa.array(ids, pa.string())
-    found: set[str] = set()
-    for batch in fragment.to_batches(columns=[SOURCE_ID]):
+    wanted, found = pa.array(ids, pa.string()), set[str]()
+    for batch in fragment.to_batches(columns=[SOURCE_ID]) if ids else ():
         found.update(batch[SOURCE_ID].filter(pc.is_in(batch[SOURCE_ID], wanted)).to_pylist())
     return sorted(found)
 
 
 def _operation(
-    change: _Change,
-    kept: list[tuple[int, FragmentMetadata | None, int]],
-    new: list[FragmentMetadata],
-    schema: pa.Schema,
+    change: _Change, kept: list[_Kept], new: list[FragmentMetadata], schema: pa.Schema
 ) -> LanceOperation.BaseOperation:
     """Each of these is refused by Lance if it isn't made of the newest version; an Append would not be."""
     from lance import LanceOperation
 
-    left = [fragment for _, fragment, _ in kept if fragment]
+    left = [one.left for one in kept if one.left]
     if not left or not change.table:
         return LanceOperation.Overwrite(schema, new)
-    changed = [fragment for _, fragment, lost in kept if fragment and lost]
-    if len(left) == len(kept) and not changed:
+    if not any(one.lost for one in kept):
         return LanceOperation.Merge([*left, *new], change.table.lance_schema)
     return LanceOperation.Update(
-        removed_fragment_ids=[number for number, fragment, _ in kept if not fragment],
-        updated_fragments=changed,
+        removed_fragment_ids=[one.fragment.fragment_id for one in kept if not one.left],
+        updated_fragments=[one.left for one in kept if one.left and one.lost],
         new_fragments=new,
     )
 
@@ -228,9 +242,6 @@ def _recorded(sink: Store, found: LanceDataset | None) -> list[Snapshot]:
             told = (transaction.transaction_properties or {}).get(_TOLD) if transaction else None
             if told:
                 known.append(Snapshot.parse(told, version=version))
+                forget(sink, holders(sink, _told(sink, known[-1].parts)[1], known[-1].epoch))
                 record(sink, known[-1])
     return known
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

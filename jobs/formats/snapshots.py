@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.ledger import STATE
 from jobs.storage import Store
+from operators.errors import SinkError
 
 SNAPSHOTS = f"{STATE}/snapshots"
 
@@ -40,6 +41,10 @@ class Snapshot:
         told = json.loads(data)
         return cls(**told | known | {name: tuple(told[name]) for name in ("parts", "gone")})
 
+    def as_json(self) -> dict[str, Any]:
+        """What is of interest to others."""
+        return {name: value for name, value in vars(self).items() if name not in ("parts", "gone")}
+
     @property
     def name(self) -> str:
         """The record's name."""
@@ -57,6 +62,18 @@ def recorded(sink: Store) -> list[Snapshot]:
         found = list(pool.map(sink.get, [f"{SNAPSHOTS}/{name}" for name in sink.names(SNAPSHOTS)]))
     known = [Snapshot.parse(data) for data in found if data]
     return sorted(known, key=lambda snapshot: (snapshot.version, snapshot.epoch))
+
+
+def made(sink: Store) -> list[Snapshot]:
+    """Those that changed the rows, oldest first.
+
+    Raises:
+        SinkError: there are none, or the sink can't be read.
+    """
+    found = [snapshot for snapshot in recorded(sink) if snapshot.added or snapshot.removed]
+    if not found:
+        raise SinkError("there are no snapshots here; jobs with `sink.format: lance` make them", sink.uri)
+    return found
 
 
 def record(sink: Store, snapshot: Snapshot) -> None:

@@ -19,7 +19,22 @@ FILES = f"{TABLE}/data"
 FRAGMENT = "latentmill.fragment"
 """Metadata of a part's outcomes: the fragment that its data file is, as Lance writes it in JSON."""
 
+REPLACED = "latentmill.replaced"
+"""Metadata of a part's outcomes: ids of source rows (JSON) whose earlier outputs are to go."""
+
 _PROTOCOLS = {"": "", "file": "file", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+
+
+def located(uri: str) -> str:
+    """How Lance writes the URI of a table.
+
+    Raises:
+        SinkError: it can't reach such a store.
+    """
+    protocol, separator, path = uri.rpartition("://")
+    if protocol not in _PROTOCOLS:
+        raise SinkError(f"Lance can't reach {protocol}://; it can reach folders, s3:// and gs://", uri)
+    return f"{_PROTOCOLS[protocol]}{separator}{path}"
 
 
 def location(sink: Store) -> str:
@@ -28,16 +43,13 @@ def location(sink: Store) -> str:
     Raises:
         SinkError: it can't reach the sink.
     """
-    protocol, separator, path = sink.uri.rstrip("/").rpartition("://")
-    if protocol not in _PROTOCOLS:
-        raise SinkError(f"Lance can't reach {protocol}://; it can reach folders, s3:// and gs://", sink.uri)
-    return f"{_PROTOCOLS[protocol]}{separator}{path}/{TABLE}"
+    return located(f"{sink.uri.rstrip('/')}/{TABLE}")
 
 
-def storage_options(sink: Store) -> dict[str, str] | None:
-    """What Lance must be told of a sink's store; all else it reads in the environment, as the store's own tools do."""
+def options_for(place: str) -> dict[str, str] | None:
+    """What Lance must be told of a store; all else it reads in the environment, as the store's own tools do."""
     # An endpoint without encryption is refused unless it is allowed; if there is one, the environment names it.
-    return {"allow_http": "true"} if sink.uri.startswith("s3") else None
+    return {"allow_http": "true"} if place.startswith("s3://") else None
 
 
 def table(sink: Store, version: int | None = None) -> LanceDataset | None:
@@ -53,4 +65,4 @@ def table(sink: Store, version: int | None = None) -> LanceDataset | None:
     place = location(sink)
     if not sink.names(f"{TABLE}/_versions"):
         return None
-    return lance.dataset(place, version=version, storage_options=storage_options(sink))
+    return lance.dataset(place, version=version, storage_options=options_for(place))

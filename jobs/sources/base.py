@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from jobs.content import mark
 from jobs.sources.files import Folder
 from jobs.sources.selection import Selection
 from jobs.sources.spec import RowOptions
@@ -18,6 +20,7 @@ from operators import columns
 from operators.errors import SourceError
 
 _IDS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 64
 
 Located = tuple[pa.Array, pa.Table]
 """Rows as they are stored, and where each of them lies."""
@@ -47,9 +50,17 @@ class Stretch(ABC):
         """Where each row lies, or None where only reading the rows tells."""
         return None
 
+    def listed(self) -> pa.Array | None:
+        """The same, where a listing of what the rows are stored in tells."""
+        return self.locators()
+
     def version(self) -> str:
-        """What changes when rows whose place only reading tells are changed."""
+        """What changes when the rows do, if something tells without their being read; else nothing."""
         return ""
+
+    def versions(self) -> list[str] | None:
+        """The same for each row, where that is known."""
+        return None
 
     def count(self, most: int) -> int:
         """How many rows there are, or ``most`` where there are more."""
@@ -90,6 +101,21 @@ class Fragment:
         tables = self.stretch.tables(_IDS_AT_ONCE, [self.selection.id])
         chunks = [chunk for located, table in tables for chunk in self.selection.ids(table, located, self.uri).chunks]
         return pa.chunked_array(chunks, pa.string())[: self.rows]
+
+    def all_ids(self) -> pa.ChunkedArray:
+        """The rows' ids, whatever has to be read for them."""
+        ids = self.ids()
+        if ids is not None:
+            return ids
+        if self.selection.id is None and (listed := self.stretch.listed()) is not None:
+            return pa.chunked_array([listed])
+        chunks = [chunk for table in self.read(_ROWS_AT_ONCE) for chunk in table[columns.SOURCE_ID].chunks]
+        return pa.chunked_array(chunks, pa.string())
+
+    def versions(self) -> NDArray[np.int64]:
+        """A number for each row, or one for all, that is another when they may have changed; 0 if nothing tells."""
+        told = self.stretch.versions()
+        return np.array([mark(version) for version in (told or [self.stretch.version()])], np.int64)
 
     def read(self, part_rows: int) -> Iterator[pa.Table]:
         """Read the rows.

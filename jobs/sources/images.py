@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from jobs.content import content_hashes
 from jobs.formats.imagefolder import picture_in
 from jobs.sources.base import Scan, Source
 from jobs.sources.files import File, Listing, explained
@@ -50,7 +51,18 @@ class ImagesSource(Source):
         row_of = {name: row for row, name in enumerate(table[_PLACE].to_pylist())}
         names = sorted(row_of)
         table = table.drop_columns([_PLACE]).take(pa.array([row_of[name] for name in names], pa.int64()))
-        return Scan(self.listing.uri, table.schema, cut(names, table, part_rows, self.listing.root))
+        versions = self._versions(table)
+        return Scan(self.listing.uri, table.schema, cut(names, table, part_rows, self.listing.root, versions))
+
+    def _versions(self, table: pa.Table) -> pa.Array:
+        """Each row's: those of its pictures' files, and its values in the metadata."""
+        of_file = {file.name: file.version for file in self.listing.files}
+        told: list[str] = content_hashes(table).to_pylist()
+        for column in table.itercolumns():
+            if columns.is_image(column.type):
+                paths = [value and value["path"] for value in column.to_pylist()]
+                told = [f"{version} {of_file.get(path, '')}" for version, path in zip(told, paths, strict=True)]
+        return pa.array(told, pa.string())
 
 
 def is_metadata(file: File) -> bool:

@@ -45,6 +45,10 @@ class RowGroups(Stretch):
         """The file's folder."""
         return self.file.folder
 
+    def version(self) -> str:
+        """The file's."""
+        return self.file.version
+
     def locators(self) -> pa.Array:
         """By the rows' index in the file."""
         return numbered(self.file.name, self.first, self.rows)

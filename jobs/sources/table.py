@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.content import content_hashes
 from jobs.sources.base import Located, Scan, Source, Stretch, numbered
 from jobs.sources.files import Folder
 from jobs.sources.spec import RowOptions
@@ -25,6 +26,8 @@ class TableStretch(Stretch):
     table: pa.Table
     rows: int
     start: Folder | None
+    marks: pa.Array | None = None
+    """What each row's version is; that of its values unless given."""
 
     @property
     def folder(self) -> Folder | None:
@@ -35,13 +38,20 @@ class TableStretch(Stretch):
         # A slice would be pickled with the whole table that it is cut from.
         sink = pa.BufferOutputStream()
         located = self.table.add_column(0, "locator", self.places)
+        if self.marks is not None:
+            located = located.add_column(0, "version", self.marks)
         with pa.ipc.new_stream(sink, located.schema) as stream:
             stream.write_table(located)
-        return _restored, (sink.getvalue(), self.start)
+        return _restored, (sink.getvalue(), self.start, self.marks is not None)
 
     def locators(self) -> pa.Array:
         """Those that were given."""
         return self.places
+
+    def versions(self) -> list[str]:
+        """By the rows' values, which are here, unless others were given."""
+        told: list[str] = (content_hashes(self.table) if self.marks is None else self.marks).to_pylist()
+        return told
 
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:  # noqa: ARG002
         """Slices of the table."""
@@ -49,20 +59,29 @@ class TableStretch(Stretch):
             yield self.places[first : first + part_rows], self.table[first : first + part_rows]
 
 
-def _restored(data: pa.Buffer, start: Folder | None) -> TableStretch:
+def _restored(data: pa.Buffer, start: Folder | None, marked: bool) -> TableStretch:
     located = pa.ipc.open_stream(data).read_all()
+    marks = located.column(0).combine_chunks() if marked else None
+    located = located.remove_column(0) if marked else located
     places = located.column(0).combine_chunks()
-    return TableStretch(places, located.remove_column(0), located.num_rows, start)
+    return TableStretch(places, located.remove_column(0), located.num_rows, start, marks)
 
 
 def cut(
-    locators: Sequence[str] | pa.StringArray, table: pa.Table, part_rows: int, folder: Folder | None = None
+    locators: Sequence[str] | pa.StringArray,
+    table: pa.Table,
+    part_rows: int,
+    folder: Folder | None = None,
+    versions: pa.StringArray | None = None,
 ) -> list[Stretch]:
     """Cut a table into stretches of ``part_rows`` rows that can be sent on their own."""
     places = pa.array(locators, pa.string())
-    starts = range(0, table.num_rows, part_rows)
-    parts = [(places[first : first + part_rows], table[first : first + part_rows]) for first in starts]
-    return [TableStretch(names, rows, rows.num_rows, folder) for names, rows in parts]
+    parts = [slice(first, first + part_rows) for first in range(0, table.num_rows, part_rows)]
+    marks = [None if versions is None else versions[part] for part in parts]
+    return [
+        TableStretch(places[part], table[part], len(places[part]), folder, of_part)
+        for part, of_part in zip(parts, marks, strict=True)
+    ]
 
 
 class TableSource(Source):

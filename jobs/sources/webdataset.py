@@ -49,6 +49,11 @@ class Shard(Stretch):
         """The file's."""
         return self.file.version
 
+    def listed(self) -> pa.Array:
+        """By the keys, from the headers alone."""
+        with _opened(self.file, "r:*") as found:
+            return pa.array([f"{self.file.name}#{key}" for key, _ in _grouped(found)], pa.string())
+
     def count(self, most: int) -> int:
         """Count the samples from the headers alone."""
         with _opened(self.file, "r:*") as found:

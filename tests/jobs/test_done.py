@@ -9,7 +9,7 @@ from jobs.done import DoneRows
 def outcomes(ids, outputs=1, rejects=0, attempt=1):
     columns = {"outputs": outputs, "rejects": rejects, "attempt": attempt}
     numbers = {name: pa.array(np.broadcast_to(value, len(ids)).astype(np.int32)) for name, value in columns.items()}
-    return pa.table({"source_id": pa.array(ids, pa.string()), **numbers})
+    return pa.table({"source_id": pa.array(ids, pa.string()), **numbers, "version": np.zeros(len(ids), np.int64)})
 
 
 def asked(*ids):

@@ -75,6 +75,7 @@ def written(sink, format_, *tables):
     for table in tables:
         in_flight = table.append_column("_error", pa.nulls(table.num_rows, columns.ERROR_TYPE))
         in_flight = in_flight.append_column("_kept", pa.array([True] * table.num_rows))
+        in_flight = in_flight.append_column("_version", pa.array([0] * table.num_rows))
         Writer(epoch, table.schema, FORMATS[format_]).commit(in_flight, FILE, {})
     return epoch
 

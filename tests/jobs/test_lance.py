@@ -14,9 +14,8 @@ import pytest
 
 from jobs import ledger, switch
 from jobs.formats import FORMATS, SinkFormat
-from jobs.formats.publishing import REPLACED
 from jobs.formats.snapshots import recorded
-from jobs.formats.table import FILES
+from jobs.formats.table import FILES, REPLACED
 from jobs.ledger import Mode, Start
 from jobs.storage import Store
 from jobs.writer import Writer
@@ -97,6 +96,7 @@ def commit(epoch, values, file="a", replaced=()):
         "run_id": [epoch.run_id] * len(ids),
         "plan_fingerprint": [epoch.fingerprint] * len(ids),
         "row_seed": [0] * len(ids),
+        "_version": [0] * len(ids),
         "_error": pa.nulls(len(ids), columns.ERROR_TYPE),
         "_kept": [n is not None for n in values.values()],
     }
@@ -139,9 +139,8 @@ def test_each_run_that_brings_rows_is_a_version(sink):
 
 def test_types_pictures_and_what_the_schema_says_survive(sink):
     table = hard_rows()
-    in_flight = table.append_column("_error", pa.nulls(6, columns.ERROR_TYPE)).append_column(
-        "_kept", pa.array([True] * 6)
-    )
+    in_flight = table.append_column("_error", pa.nulls(6, columns.ERROR_TYPE))
+    in_flight = in_flight.append_column("_kept", pa.array([True] * 6)).append_column("_version", pa.array([0] * 6))
     epoch = begun(sink, "run")
     Writer(epoch, table.schema, LANCE).commit(in_flight, ledger.file_key(""), {})
     LANCE.settle(epoch, table.schema, before=2)
