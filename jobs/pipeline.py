@@ -69,9 +69,7 @@ def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool) -> Dataset:
     arguments = stamp, recall, replaces
     if isinstance(plan.job.source, RayDatasetSource):
         shaped = plan.job.source.parts(part_rows)
-        return shaped.map_batches(
-            Packer, fn_constructor_args=arguments, batch_size=part_rows, **pools.io_options()
-        )
+        return shaped.map_batches(Packer, fn_constructor_args=arguments, batch_size=part_rows, **pools.io_options())
     most = max(_SHARES, int(capacity().cpus))
     cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
     numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
