@@ -103,7 +103,7 @@ class Spec(BaseModel, ABC):
         """
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each model's weights, by the model's name; read from its files, with errors as in :meth:`stage`."""
+        """SHA-256 of each model's weights, by the model's name, as its files are; errors as in :meth:`stage`."""
         return {}
 
     @abstractmethod
