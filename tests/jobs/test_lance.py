@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import lance
@@ -178,6 +179,21 @@ def test_rows_are_replaced_in_fragments_that_their_owner_compacted(sink):
     commit(second, {"x1": 11}, replaced=["x1"])
     ended(second)
     assert seen(sink) == {"x0": 0, "x1": 11, "x2": 2, "x3": 3}
+
+
+def test_the_table_s_owner_may_compact_it_and_clean_it_up(sink):
+    runs(sink)
+    table = lance.dataset(f"{sink.uri}/data.lance")
+    table.optimize.compact_files()
+    lance.dataset(table.uri).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+    with pytest.raises(ValueError, match="not found"):
+        seen(sink, 1)
+    third = begun(sink, "third")
+    assert seen(sink) == WANTED
+    commit(third, {"y": 7, "new": 8}, replaced=["y"])
+    (snapshot,) = ended(third)
+    assert (snapshot.added, snapshot.removed, snapshot.rows) == (2, 1, 4)
+    assert seen(sink) == {**WANTED, "y": 7, "new": 8}
 
 
 def test_what_dead_runs_committed_is_published_by_the_next_start_run_by_run(sink):
