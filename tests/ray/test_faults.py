@@ -22,7 +22,7 @@ def test_no_fault_loses_or_doubles_a_row():
     with harness.scene(rows=16, part_rows=2) as scene:
         scene.rest()
         assert len(scene.calm.outcomes) == 16
-        assert {outcome for _, outcome, _, _ in scene.calm.outcomes} == {"ok", "filtered"}
+        assert {outcome for _, outcome, _, _ in scene.calm.outcomes} == {"ok", "filtered", "rejected"}
         for number, kinds in enumerate(PLOTS):
             told = scene.run(number, kinds, random.Random(number))
             assert (told.lost, told.doubled, told.altered, told.orphans) == (0, 0, 0, 0), told
