@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import os
 import struct
 import zlib
@@ -49,6 +50,9 @@ _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND", b"GIF8": b"\x3b"}
 
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
 """Where a format's usual ending is not its name."""
+
+_SECRET = re.compile(r"(?<=://)[^/@]*:[^/@]*@|\?.*")
+"""What messages leave out of a path or URI: a password, a signature."""
 
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -144,7 +148,7 @@ def _data(value: Mapping[str, Any] | None) -> bytes:
         raise ImageMissingError("the picture is null")
     if value["bytes"] is None:
         raise ImageMissingError(
-            f"nothing could be read at {value['path']!r}" if value["path"] else "there are no bytes"
+            f"nothing could be read at {_SECRET.sub('', value['path'])!r}" if value["path"] else "there are no bytes"
         )
     if not value["bytes"]:
         raise ImageEmptyError("the picture has zero bytes")

@@ -12,7 +12,8 @@ from jobs import Job
 from jobs.access import explained
 from jobs.cli import main
 from jobs.secrecy import redacted, refuse_credentials
-from operators.errors import SourceError, SpecError
+from operators.errors import ImageMissingError, SourceError, SpecError
+from operators.images import decode
 
 SECRET = "-".join(["correct", "horse"])
 WITH_CREDENTIALS = [
@@ -75,6 +76,12 @@ def test_what_is_said_of_a_uri_leaves_secrets_out(uri: str) -> None:
         raise OSError(f"can't open {uri}")
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("uri", [f"https://host/x.png?sig={SECRET}", f"https://user:{SECRET}@host/x.png"])
+def test_what_is_said_of_a_row_leaves_them_out(uri: str) -> None:
+    with pytest.raises(ImageMissingError, match=r"nothing could be read at 'https://host/x\.png'"):
+        decode({"bytes": None, "path": uri})
 
 
 @pytest.mark.parametrize("text", WITHOUT)
