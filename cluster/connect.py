@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 
 import ray
@@ -16,7 +18,8 @@ def connect(address: str | None = None) -> Iterator[None]:
     """Be connected to a cluster.
 
     An existing connection of this process is used and left open. ``address`` names a cluster (``auto`` finds one that
-    runs on this machine); without it a local one is started, and ended at the end.
+    runs on this machine); without it a local one is started, and ended at the end. While this process's connection is
+    ours, SIGTERM stops it as Ctrl-C does, by a ``KeyboardInterrupt``.
     """
     if ray.is_initialized():
         yield
@@ -26,9 +29,23 @@ def connect(address: str | None = None) -> Iterator[None]:
     dashboard = {"include_dashboard": False} if address is None else {}
     ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **dashboard)
     try:
-        yield
+        with _stoppable():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # Ray's own handler, in native code, prints a trace and gives the process three seconds before it aborts.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def capacity() -> Capacity:

@@ -1,12 +1,14 @@
-"""The command line: ``latentmill run|plan|operators|schema``."""
+"""The command line: ``latentmill plan|run|status|retry|verify|snapshots|operators|schema``."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import TypeAdapter
@@ -19,14 +21,24 @@ from jobs.spec import Job, options_type
 from operators import KINDS
 from operators.errors import LatentmillError, UserError
 
+if TYPE_CHECKING:
+    from jobs.report import Summary
+
 FAILED, USERS_ERROR, STOPPED = 1, 2, 130
 
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
+_WATCH_SECONDS = 5.0
+
 _job_file = click.argument("job_file", type=click.Path(path_type=Path))
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
 _limit = click.option("--limit", type=click.IntRange(min=1), help="Take only the first rows of the source.")
+_address = click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
+_take_over = click.option(
+    "--take-over", is_flag=True, help="Take the sink from a run that lives or seems to; that one ends."
+)
+_sink = click.argument("sink")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -45,27 +57,66 @@ def cli(context: click.Context) -> None:
 @_job_file
 @_set
 @_limit
-@click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
+@_address
+@click.option("--extend", "mode", flag_value="extend", help="Keep another plan's rows; do new source rows by this one.")
+@click.option(
+    "--overwrite",
+    "mode",
+    flag_value="overwrite",
+    help="Make everything anew; old rows stay until new ones are complete.",
+)
+@_take_over
 @_as_json
-def run(job_file: Path, changes: Sequence[str], limit: int | None, address: str | None, as_json: bool) -> None:
+def run(
+    job_file: Path,
+    changes: Sequence[str],
+    limit: int | None,
+    address: str | None,
+    mode: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = _read(job_file, changes, limit)
     plan = file.plan()
     os.environ.setdefault(*_LOOPBACK_ONLY)
     from rich.console import Console
 
+    from jobs.ledger import Mode
     from jobs.runner import run as run_plan
 
     with file.located(), others_held_back() as stderr:
-        summary = run_plan(plan, address, Console(file=stderr))
-    if as_json:
-        click.echo(json.dumps(summary.as_json()))
-    else:
-        summary.show(Console())
-    if not summary.accepted:
-        allowed = f"more rows were rejected than max_rejects = {plan.job.max_rejects} allows"
-        click.echo(f"latentmill: {allowed}; they are in {summary.sink.rstrip('/')}/rejects", err=True)
-        sys.exit(FAILED)
+        summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
+    _tell(summary, plan.job, as_json)
+
+
+@cli.command()
+@_job_file
+@_set
+@click.option("--code", help="Only source rows of which a row was rejected with this code.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many source rows.")
+@_address
+@_take_over
+@_as_json
+def retry(
+    job_file: Path,
+    changes: Sequence[str],
+    code: str | None,
+    limit: int | None,
+    address: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
+    """Try rejected rows again; those that come out are added to the others."""
+    file = _read(job_file, changes, None)
+    os.environ.setdefault(*_LOOPBACK_ONLY)
+    from rich.console import Console
+
+    from jobs.retry import retry as try_again
+
+    with file.located(), others_held_back() as stderr:
+        summary = try_again(file.job, code, limit, address, Console(file=stderr), take_over)
+    _tell(summary, file.job, as_json)
 
 
 @cli.command()
@@ -77,6 +128,57 @@ def plan(job_file: Path, changes: Sequence[str], limit: int | None, as_json: boo
     """Check a job and say what it would do; nothing is started or written."""
     made = _read(job_file, changes, limit).plan()
     click.echo(json.dumps(plan_as_json(made)) if as_json else shown_plan(made))
+
+
+@cli.command()
+@_sink
+@click.option("--watch", is_flag=True, help="Go on telling until the run ends.")
+@click.option("--exact", is_flag=True, help="Count all outcomes; a run that was killed has not told its last rows.")
+@_as_json
+def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
+    """Say how far a job is, by its sink alone; it may be running anywhere, dead or done."""
+    from jobs.show_sink import shown_status, status_line
+    from jobs.status import State, look
+    from jobs.storage import Store
+
+    store, shown = Store.at(sink), status_line if watch else shown_status
+    told = look(store, exact)
+    click.echo(json.dumps(told.as_json()) if as_json else shown(told))
+    while watch and told.state is State.RUNNING:
+        time.sleep(_WATCH_SECONDS)
+        told = look(store, exact)
+        click.echo(json.dumps(told.as_json()) if as_json else shown(told))
+
+
+@cli.command()
+@_sink
+@click.option("--job", "job_file", type=click.Path(path_type=Path), help="Job file whose rows these should be.")
+@click.option("--weights", is_flag=True, help="Compare the models' weights with those of now, too.")
+@_as_json
+def verify(sink: str, job_file: Path | None, weights: bool, as_json: bool) -> None:
+    """Read a sink to its last byte and hold it against its own outcomes."""
+    from jobs.show_sink import shown_verdict
+    from jobs.storage import Store
+    from jobs.verify import verify as verified
+
+    plan = None if job_file is None else _read(job_file, [], None).plan()
+    verdict = verified(Store.at(sink), plan, weights)
+    click.echo(json.dumps(verdict.as_json()) if as_json else shown_verdict(verdict))
+    if not verdict.sound:
+        sys.exit(FAILED)
+
+
+@cli.command()
+@_sink
+@_as_json
+def snapshots(sink: str, as_json: bool) -> None:
+    """List what runs did to a sink with `format: lance`, each with the number to read it by."""
+    from jobs.formats.snapshots import made
+    from jobs.show_sink import shown_snapshots
+    from jobs.storage import Store
+
+    found = made(Store.at(sink))
+    click.echo(json.dumps([one.as_json() for one in found]) if as_json else shown_snapshots(found))
 
 
 @cli.command()
@@ -113,6 +215,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), USERS_ERROR)
     except LatentmillError as error:
         _end(str(error), FAILED)
+
+
+def _tell(summary: Summary, job: Job, as_json: bool) -> None:
+    """Print what a run did; more rejects than are allowed are a failure."""
+    from rich.console import Console
+
+    if as_json:
+        click.echo(json.dumps(summary.as_json()))
+    else:
+        summary.show(Console())
+    if not summary.accepted:
+        allowed = f"more rows were rejected than max_rejects = {job.max_rejects} allows"
+        click.echo(f"latentmill: {allowed}; they are in {summary.sink.rstrip('/')}/rejects", err=True)
+        sys.exit(FAILED)
 
 
 def _end(message: str, code: int) -> None:

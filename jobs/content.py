@@ -23,6 +23,11 @@ def content_hashes(table: pa.Table) -> pa.Array:
     return pa.array([digest.hexdigest() for digest in digests], pa.string())
 
 
+def mark(version: str) -> int:
+    """A version as 63 bits of a hash; 0 where nothing is known."""
+    return int.from_bytes(hashlib.blake2b(version.encode(), digest_size=8).digest()) >> 1 if version else 0
+
+
 def _encoded(column: pa.ChunkedArray) -> Sequence[bytes | None]:
     if is_image(column.type):
         values = column.combine_chunks()

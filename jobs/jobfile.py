@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jobs.mistakes import Key, first_mistake
 from jobs.plan import Plan, make_plan
+from jobs.secrecy import redacted, refuse_credentials
 from jobs.spec import Job
 from operators.errors import ResourceError, SinkError, SourceError, SpecError, UserError
 
@@ -88,10 +89,13 @@ class JobFile:
         """Read and check a job file; arguments and errors as in :meth:`Job.from_yaml`."""
         text, content = _parsed(str(path), [Change.parse(change) for change in changes])
         try:
-            return cls(Job.model_validate(content, by_alias=True, by_name=False), text)
+            file = cls(Job.model_validate(content, by_alias=True, by_name=False), text)
         except ValidationError as error:
             keys, message = first_mistake(error, content)
-            raise SpecError(message, text.place(keys)) from error
+            raise SpecError(redacted(message), text.place(keys)) from error
+        with file.located():
+            refuse_credentials(file.job.model_dump(mode="json"))
+        return file
 
     def plan(self) -> Plan:
         """Plan the job.
@@ -126,7 +130,7 @@ class _Text:
         dotted = ".".join(map(str, keys))
         for change in reversed(self.changes):
             if tuple(keys[: len(change.keys)]) == change.keys:
-                return f"--set {change.text}: {dotted}"
+                return f"--set {redacted(change.text)}: {dotted}"
         place = f"{self.path}:{_line_of(self.tree, keys)}"
         return f"{place}: {dotted}" if keys else place
 

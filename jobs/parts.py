@@ -16,7 +16,10 @@ _PART, _NOTES = "part", "notes"
 
 
 def pack(table: pa.Table, notes: dict[str, Any]) -> pa.Table:
-    """One row that holds a part and what was noted about it (JSON)."""
+    """One row that holds a part and what was noted about it (JSON).
+
+    A part without rows only brings its notes to the driver: steps hand it on, and nothing is committed.
+    """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)

@@ -5,149 +5,77 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.data
 from ray.data import DataContext, Dataset
 
 from cluster import pools
+from cluster.connect import capacity
 from cluster.resources import Placement
-from jobs.content import content_hashes
-from jobs.done import DoneRows
-from jobs.parts import pack, unpack
+from jobs import ledger, suspects
+from jobs.parts import unpack
 from jobs.plan import Plan
-from jobs.sources import Fragment
+from jobs.reader import Packer, Reader, Stamp, shares
+from jobs.recall import Recall
+from jobs.seen import Seen
 from jobs.sources.ray_dataset import RayDatasetSource
+from jobs.stage import StageActor
+from jobs.storage import Store
 from jobs.writer import Writer
-from operators import Spec, columns
-from operators.seeds import row_seeds
 
-_READ_TASKS = 1000
+_SHARES = 100
+"""Into so many the source is cut, or as many as there are CPUs: every share costs Ray some milliseconds."""
 
-
-@dataclass(frozen=True)
-class Stamp:
-    """What every row of one run carries."""
-
-    source_uri: str
-    run_id: str
-    plan: str
-    seed: int
-
-    def rows(self, table: pa.Table) -> pa.Table:
-        """Source rows with their lineage and the columns that rows in flight have."""
-        ids = table[columns.SOURCE_ID]
-        count = table.num_rows
-        added = {
-            columns.ROW_ID: ids,
-            columns.SOURCE_URI: pa.repeat(self.source_uri, count),
-            columns.CONTENT_HASH: content_hashes(table.drop_columns(columns.SOURCE_ID)),
-            columns.RUN_ID: pa.repeat(self.run_id, count),
-            columns.PLAN: pa.repeat(self.plan, count),
-            columns.SEED: row_seeds(self.seed, ids.to_pylist()),
-            columns.ERROR: pa.nulls(count, columns.ERROR_TYPE),
-            columns.KEPT: pa.repeat(True, count),
-        }
-        for name, column in added.items():
-            table = table.append_column(name, column)
-        return table
+_SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
-def dataset(plan: Plan, placements: list[Placement], stamp: Stamp, writer: Writer, done: DoneRows) -> Dataset:
-    """The whole run, not started yet; its rows are one report (JSON) per committed part.
+def dataset(plan: Plan, placements: list[Placement], read: Callable[[], Dataset], writer: Writer) -> Dataset:
+    """The whole run, not started yet; its rows are reports (JSON): one per committed part, and what was done before.
 
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
     one, with all its imports, for the next part.
+
+    Args:
+        plan: the steps.
+        placements: where each stage runs.
+        read: makes the dataset of parts that the steps are for.
+        writer: what commits them.
     """
-    with _one_part_per_block():
-        parts = _sources(plan, stamp, done)
-        for stage, placement in zip(plan.stages, placements, strict=True):
-            arguments = ([step.spec for step in stage.steps], placement)
+    with _set_up():
+        parts = read()
+        watched = suspects.stages([placement.name for placement in placements])
+        for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
+            arguments = ([step.spec for step in stage.steps], placement, views)
             parts = parts.map_batches(
-                _StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
+                StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
             )
         return parts.map_batches(_Committer, fn_constructor_args=(writer,), batch_size=1, **pools.io_options())
 
 
 def reports(run: Dataset) -> Iterator[dict[str, Any]]:
-    """Run it; the reports of parts as they are committed."""
+    """Run it; the reports of parts as they are committed, and of what earlier runs had done."""
     for batch in run.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for report in batch["report"].to_pylist():
             yield json.loads(report)
 
 
-def _sources(plan: Plan, stamp: Stamp, done: DoneRows) -> Dataset:
-    part_rows, kept = plan.job.sink.part_rows, ray.put(done)
+def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool) -> Dataset:
+    """Parts of the source rows that have no outcome in a sink yet, or have changed since where it replaces rows."""
+    part_rows, recall = plan.job.sink.part_rows, ray.put(Recall(store, ledger.committed(store), Seen.load(store)))
+    arguments = stamp, recall, replaces
     if isinstance(plan.job.source, RayDatasetSource):
         shaped = plan.job.source.parts(part_rows)
-        return shaped.map_batches(
-            _Packer, fn_constructor_args=(stamp, kept), batch_size=part_rows, **pools.io_options()
-        )
-    fragments = plan.source.fragments
-    tasks = max(1, min(len(fragments), _READ_TASKS))
-    shares = [ray.put(fragments[number::tasks]) for number in range(tasks)]
-    numbers = ray.data.from_items([{"task": number} for number in range(tasks)], override_num_blocks=tasks)
+        return shaped.map_batches(Packer, fn_constructor_args=arguments, batch_size=part_rows, **pools.io_options())
+    most = max(_SHARES, int(capacity().cpus))
+    cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
+    numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
     return numbers.map_batches(
-        _Reader, fn_constructor_args=(stamp, kept, shares, part_rows), batch_size=1, **pools.io_options()
+        Reader, fn_constructor_args=(*arguments, cut, part_rows), batch_size=1, **pools.io_options()
     )
-
-
-class _Packer:
-    """Makes parts of source rows, without those that are done."""
-
-    def __init__(self, stamp: Stamp, done: ray.ObjectRef[DoneRows]) -> None:
-        self.stamp = stamp
-        self.done = ray.get(done)
-
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        new = ~self.done.contains(table[columns.SOURCE_ID].to_pylist())
-        if new.any():
-            yield pack(self.stamp.rows(table.filter(pa.array(new))), {"began": None, "steps": {}})
-
-
-class _Reader:
-    """Reads fragments and makes parts of them."""
-
-    def __init__(
-        self,
-        stamp: Stamp,
-        done: ray.ObjectRef[DoneRows],
-        shares: list[ray.ObjectRef[list[Fragment]]],
-        part_rows: int,
-    ) -> None:
-        self.packed = _Packer(stamp, done)
-        self.shares = shares
-        self.part_rows = part_rows
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for number in batch["task"].to_pylist():
-            for fragment in ray.get(self.shares[number]):
-                for table in fragment.read(self.part_rows):
-                    yield from self.packed(table)
-
-
-class _StageActor:
-    """Takes every part through the steps of a stage."""
-
-    def __init__(self, specs: Sequence[Spec], placement: Placement) -> None:
-        self.operators = pools.load(specs, placement)
-
-    def __call__(self, row: pa.Table) -> pa.Table:
-        table, notes = unpack(row)
-        notes["began"] = notes["began"] or time.time()
-        for operator in self.operators:
-            live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
-            began = time.perf_counter()
-            table = operator(table)
-            seconds = time.perf_counter() - began
-            rows = live * (len(operator.spec.branches()) or 1)
-            notes["steps"][operator.step] = {"rows": rows, "seconds": seconds, "weights": operator.digests()}
-        return pack(table, notes)
 
 
 class _Committer:
@@ -158,18 +86,25 @@ class _Committer:
 
     def __call__(self, row: pa.Table) -> pa.Table:
         table, notes = unpack(row)
-        began = notes["began"] or time.time()
-        report = self.writer.commit(table) | notes | {"began": began, "ended": time.time()}
+        report = self._committed(table, notes) if table.num_rows else notes
         return pa.table({"report": [json.dumps(report)]})
+
+    def _committed(self, table: pa.Table, notes: dict[str, Any]) -> dict[str, Any]:
+        began = notes["began"] or time.time()
+        counts = self.writer.commit(table, notes["file"], notes["noted"])
+        changed = notes.get("changed", 0)
+        return counts | {"changed": changed, "steps": notes["steps"], "began": began, "ended": time.time()}
 
 
 @contextlib.contextmanager
-def _one_part_per_block() -> Iterator[None]:
-    """Datasets made inside hand on every part as soon as it is there, alone in its block."""
+def _set_up() -> Iterator[None]:
+    """Datasets made inside hand on every part as soon as it is there, alone in its block, and errors as they are."""
     context = DataContext.get_current()
-    before = context.target_max_block_size, context.enable_progress_bars
-    context.target_max_block_size, context.enable_progress_bars = 1, False
+    before = {name: getattr(context, name) for name in _SETTINGS}
+    for name, value in _SETTINGS.items():
+        setattr(context, name, value)
     try:
         yield
     finally:
-        context.target_max_block_size, context.enable_progress_bars = before
+        for name, value in before.items():
+            setattr(context, name, value)

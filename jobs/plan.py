@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.resources import Resources
+from jobs.formats import FORMATS, DataFormat
 from jobs.mistakes import meant
+from jobs.secrecy import refuse_credentials
 from jobs.sources import Described, Source, open_source
 from jobs.sources.selection import WRITTEN_BY_US
 from jobs.spec import Job
@@ -88,6 +90,18 @@ class Plan:
         return columns.with_features(pa.schema([*kept, *columns.LINEAGE], {WRITTEN_BY_US: b"1"}))
 
     @property
+    def format(self) -> DataFormat:
+        """How the dataset is stored."""
+        return FORMATS[self.job.sink.format]
+
+    @cached_property
+    def rejected(self) -> pa.Schema:
+        """Columns of rejected rows, without the reason: those of the dataset, and all that the source gave."""
+        kept = {*self.output.names, *self.source.schema.names}
+        fields = [field for field in self.schema if field.name in kept]
+        return pa.schema([*fields, *columns.LINEAGE], self.output.metadata)
+
+    @property
     def not_kept(self) -> list[str]:
         """Columns that steps hand on but that are not written."""
         return [] if self.job.sink.tensors else self._tensors
@@ -114,16 +128,23 @@ class Plan:
         return sum(known) if len(known) == len(counts) else None
 
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of what decides a row's content: source, steps, seed, and the tensors that are kept.
+    def decisive(self) -> dict[str, Any]:
+        """What decides a row's content, as JSON has it: source, steps, seed, and the tensors that are kept.
 
         Neither how many rows nor where it runs.
         """
-        decisive = self.resolved()
-        decisive["source"].pop("limit", None)
-        kept = {key: decisive[key] for key in ("source", "steps", "seed")}
-        kept["tensors"] = self._tensors if self.job.sink.tensors else []
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        resolved = self.resolved()
+        resolved["source"].pop("limit", None)
+        return {
+            **{key: resolved[key] for key in ("source", "steps", "seed")},
+            "tensors": self._tensors if self.job.sink.tensors else [],
+            "format": self.job.sink.format,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides a row's content."""
+        return hashlib.sha256(json.dumps(self.decisive, sort_keys=True).encode()).hexdigest()
 
     def resolved(self) -> dict[str, Any]:
         """The job with every default filled in, as JSON has it."""
@@ -135,12 +156,22 @@ def make_plan(job: Job) -> Plan:
 
     Raises:
         UserError: the source can't be listed, a column is missing or there twice, a model's folder is not there, a
-            step is to be compiled that can't.
+            step is to be compiled that can't, the sink's format can't hold a column.
     """
+    refuse_credentials(job.model_dump(mode="json"))
     _refuse_unknown_steps(job)
     source = job.source if isinstance(job.source, Source) else open_source(job.source)
-    described = source.describe(job.sink.part_rows)
-    schema, steps = described.schema, []
+    return plan_over(job, source.describe(job.sink.part_rows))
+
+
+def plan_over(job: Job, source: Described) -> Plan:
+    """Check every step against the columns that reach it from a source that is known already.
+
+    Raises:
+        UserError: as for :func:`make_plan`.
+    """
+    _refuse_unknown_steps(job)
+    schema, steps = source.schema, []
     for at, (name, given) in enumerate(zip(job.step_names, job.steps, strict=True)):
         spec, where = given.settled(schema), f"steps.{at}.{given.kind}"
         for model in spec.models():
@@ -148,7 +179,9 @@ def make_plan(job: Job) -> Plan:
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
         steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
-    return Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), described, tuple(steps))
+    plan = Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), source, tuple(steps))
+    plan.format.refuse(plan.output)
+    return plan
 
 
 def _refuse_unknown_steps(job: Job) -> None:

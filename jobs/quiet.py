@@ -15,7 +15,7 @@ from operators.errors import UserError
 
 @contextlib.contextmanager
 def others_held_back() -> Iterator[TextIO]:
-    """Keep what libraries write to standard error aside, and show it only if what runs inside fails.
+    """Keep what libraries write to standard error aside, and show it only if what runs inside fails by itself.
 
     Ray's native code writes to the file descriptor itself, past Python's ``sys.stderr`` and its logging, and warns of
     what is as it should be.
@@ -28,7 +28,7 @@ def others_held_back() -> Iterator[TextIO]:
         os.dup2(aside.fileno(), 2)
         try:
             yield real
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
         except BaseException:
             real.flush()

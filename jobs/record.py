@@ -1,43 +1,93 @@
-"""The record of a run beside its rows: the resolved job, what it ran with, and what came out."""
+"""The record of a run beside its rows: the resolved job, what it ran with, and what came out, so far or in the end.
+
+It is written again every few seconds: whoever reads it sees how far the run is, and that it lives.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
+import threading
 from datetime import UTC, datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from jobs.ledger import RUNS, Epoch
+from jobs.ledger import RUNS, Epoch, Start
+from jobs.pace import Pace
 from jobs.plan import Plan
 from jobs.report import Summary
+from operators.errors import SinkError
 
 _PACKAGES = ("latentmill", "diffusers", "pillow", "pyarrow", "ray", "safetensors", "torch", "transformers")
 
 
-def begin(epoch: Epoch, plan: Plan, resources: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write what is known before the first row; the run counts as unfinished until :func:`finish`."""
-    record = {
-        "run_id": epoch.run_id,
-        "epoch": epoch.number,
-        "state": "running",
-        "started": datetime.now(UTC).isoformat(),
-        "fingerprint": plan.fingerprint,
-        "job": plan.resolved(),
-        "resources": resources,
-        "packages": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
-    }
-    _write(epoch, record)
-    return record
+class Record:
+    """A run's ``run.json`` for as long as the ``with`` block lasts; how the block ends is how the run ended.
 
+    ``state`` is ``running``, and at the end ``done``, ``stopped`` (by a signal) or ``failed``.
+    """
 
-def finish(epoch: Epoch, record: dict[str, Any], summary: Summary, state: str) -> None:
-    """Write the whole record, with counts, timings and the digest of every model's weights."""
-    _write(epoch, record | {"state": state, "ended": datetime.now(UTC).isoformat(), "summary": summary.as_json()})
+    def __init__(self, epoch: Epoch, start: Start, plan: Plan, resources: list[dict[str, Any]]) -> None:
+        self._epoch = epoch
+        self._every = start.beat_seconds
+        self._beat = 0
+        self._summary: dict[str, Any] = {}
+        self._pace = Pace()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="record", daemon=True)
+        self._constant = {
+            "run_id": epoch.run_id,
+            "epoch": epoch.number,
+            "mode": start.mode,
+            "started": start.started,
+            "holder": start.holder,
+            "beat_seconds": start.beat_seconds,
+            "fingerprint": start.fingerprint,
+            "source": plan.source.uri,
+            "sink": epoch.sink.uri,
+            "rows": plan.rows,
+            "job": plan.resolved(),
+            "resources": resources,
+            "packages": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        }
 
+    def tell(self, summary: Summary) -> None:
+        """Have the counts so far in the record from the next beat on."""
+        self._summary = summary.as_json()
 
-def _write(epoch: Epoch, record: dict[str, Any]) -> None:
-    epoch.store.put(f"{RUNS}/{epoch.run_id}/run.json", json.dumps(record, indent=1).encode())
+    def __enter__(self) -> Self:
+        self._write("running")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if kind is None:
+            self._write("done")
+            return
+        # What ended the run is worth more than that it can't be written down, which often is the same.
+        with contextlib.suppress(SinkError):
+            self._write("failed" if issubclass(kind, Exception) else "stopped")
+
+    def _live(self) -> None:
+        while not self._ended.wait(self._every):
+            # A store that is away for a while may be back at the next beat; the last write tells if it is not.
+            with contextlib.suppress(SinkError):
+                self._write("running")
+
+    def _write(self, state: str) -> None:
+        self._beat += 1
+        now = datetime.now(UTC).isoformat()
+        pace = {"rows_per_second_lately": self._pace.told(self._summary.get("rows_in", 0))}
+        told = {"state": state, "beat": self._beat, "updated": now, "summary": self._summary} | pace
+        ended = {} if state == "running" else {"ended": now}
+        data = json.dumps(self._constant | told | ended, indent=1).encode()
+        self._epoch.sink.put(f"{RUNS}/{self._epoch.run_id}/run.json", data)
 
 
 def _version(name: str) -> str | None:

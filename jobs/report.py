@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+_SHOWN = 5
+"""Ids that are named of rows that are counted."""
 
 
 @dataclass
@@ -29,6 +32,23 @@ class StepFigures:
 
 
 @dataclass
+class Named:
+    """Rows, and the ids of the first of them."""
+
+    rows: int = 0
+    ids: list[str] = field(default_factory=list)
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Count more of them."""
+        self.rows += len(ids)
+        self.ids += ids[: _SHOWN - len(self.ids)]
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"{self.rows:,}  ({', '.join(self.ids)}{', ...' * (self.rows > len(self.ids))})"
+
+
+@dataclass
 class Summary:
     """The counts of one run, and of what earlier runs had done."""
 
@@ -41,6 +61,16 @@ class Summary:
     rows_out: int = 0
     filtered: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    retried: Counter[str] = field(default_factory=Counter)
+    """Rows that had been rejected and were tried again, by the code that they had."""
+    changed: int = 0
+    """Rows in that had been done, have changed in the source since, and took the place of what they were."""
+    outdated: Named = field(default_factory=Named)
+    """Rows that have changed in the source, and are left as they were: the sink's format can't replace rows."""
+    vanished: Named = field(default_factory=Named)
+    """Rows that are in the source no more, and are left as they were."""
+    snapshot: int | None = None
+    """The version of the table that holds what this run did, if the sink's format has versions."""
     parts: int = 0
     seconds: float = 0.0
     working_seconds: float = 0.0
@@ -52,14 +82,22 @@ class Summary:
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """Count one committed part."""
+        """Count one committed part, or rows that earlier runs had done."""
+        if "before" in report:
+            self.rows_before += report["before"]["rows"]
+            self.rejected_before += report["before"]["rejected"]
+            self.not_rejected_before += report["before"]["not_rejected"]
+            self.outdated.add(report["outdated"])
+            return
         self.parts += 1
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
+        self.changed += report.get("changed", 0)
         self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
         self.rejected.update(report["rejected"])
+        self.retried.update(report.get("retried", {}))
         for step, note in report["steps"].items():
             figures = self.steps.setdefault(step, StepFigures())
             figures.rows += note["rows"]
@@ -73,18 +111,28 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
-        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "rejected", "_began")}
+        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
         steps = {
             name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
             for name, step in self.steps.items()
         }
-        return {**plain, "rejected": dict(self.rejected), "steps": steps}
+        # What is handed out stays as it is while more is counted.
+        copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
+        return {**plain, **copies, **named, "steps": steps}
 
     def show(self, console: Console) -> None:
         """Print the figures for a person."""
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_row("rows in", f"{self.rows_in:,}" + (f"  (+ {self.rows_before:,} before)" * bool(self.rows_before)))
         table.add_row("rows out", f"{self.rows_out:,}")
+        if self.changed:
+            table.add_row("replaced", f"{self.changed:,} of the rows in had changed in the source")
+        if self.outdated.rows:
+            advice = "left as they were; `--overwrite` makes all anew, and sink.format: lance can replace rows"
+            table.add_row("changed", f"{self.outdated}  {advice}")
+        if self.vanished.rows:
+            table.add_row("vanished", f"{self.vanished}  no longer in the source; left as they were")
         if self.filtered:
             table.add_row("filtered", f"{self.filtered:,}")
         for code, count in sorted(self.rejected.items()):
@@ -93,6 +141,8 @@ class Summary:
             table.add_row(name, f"{step.rate:,.1f} rows/s an actor")
         table.add_row("seconds", f"{self.seconds:,.1f}")
         table.add_row("written to", self.sink)
+        if self.snapshot is not None:
+            table.add_row("snapshot", str(self.snapshot))
         console.print(table)
 
 

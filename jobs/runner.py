@@ -7,62 +7,108 @@ import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
-import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
 from cluster.connect import capacity, connect
 from cluster.resources import Placement, place
-from jobs import ledger, pipeline, record
-from jobs.done import DoneRows
+from jobs import ledger, pipeline, seen, switch
+from jobs.holder import Holder, refuse_if_held
+from jobs.ledger import NEXT, Mode, Start
+from jobs.noticed import Noticed
 from jobs.plan import Plan
+from jobs.reader import Stamp
+from jobs.record import Record
 from jobs.report import Summary, progress
 from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.work import NewRows, Work
 from operators import Spec
-from operators.columns import SOURCE_ID
 from operators.errors import ModelError, UserError
 
 
-def run(plan: Plan, address: str | None = None, console: Console | None = None) -> Summary:
+def run(
+    plan: Plan,
+    address: str | None = None,
+    console: Console | None = None,
+    mode: Mode = Mode.RUN,
+    take_over: bool = False,
+    beat_seconds: float = 5.0,
+    work: Work | None = None,
+) -> Summary:
     """Do what the plan says with every source row that has no outcome in the sink yet.
 
     Args:
         plan: the checked job.
         address: the Ray cluster; see :func:`cluster.connect.connect`.
         console: where progress is shown, if that is a terminal.
+        mode: what becomes of the rows that are there, if they are of another plan or are to be made anew.
+        take_over: don't look whether another run on this sink lives; if it does, it ends.
+        beat_seconds: how often the run's record is written.
+        work: something else to do it with than such rows.
 
     Raises:
-        UserError: a model can't be had, the cluster can't hold the steps, the sink refuses; nothing was written.
+        UserError: a model can't be had, the cluster can't hold the steps, the sink refuses, and nothing was written; or
+            source or sink fail meanwhile, and the next start goes on from there.
     """
-    began = time.monotonic()
-    store = Store.at(plan.job.sink.uri)
-    ledger.check(store, plan.fingerprint)
+    began, work, console = time.monotonic(), work or NewRows(), console or Console(stderr=True)
+    sink = Store.at(plan.job.sink.uri)
+    start = _start(plan, mode, beat_seconds)
+    newest = ledger.check(sink, start)
+    if not take_over:
+        with console.status("looking whether the last run on this sink has ended"):
+            refuse_if_held(sink, newest)
     with connect(address):
         placements = _placements(plan)
         _stage(plan)
-        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        epoch = ledger.claim(store, run_id, plan.fingerprint)
-        summary = Summary(run_id, plan.job.sink.uri)
-        done = _recall(store, summary)
-        entry = record.begin(epoch, plan, [placement.model_dump() for placement in placements])
-        stamp = pipeline.Stamp(plan.source.uri, run_id, plan.fingerprint, plan.job.seed)
-        parts = pipeline.dataset(plan, placements, stamp, Writer(epoch, plan.output), done)
-        state = "failed"
-        try:
-            with progress(summary, plan.rows, console or Console(stderr=True)) as shown, _users_errors():
-                for report in pipeline.reports(parts):
-                    summary.add(report)
-                    shown()
-            ledger.close(epoch)
-            state = "done"
-        finally:
-            summary.seconds = round(time.monotonic() - began, 3)
-            record.finish(epoch, entry, summary, state)
-    summary.accepted = plan.job.allows(*summary.rejected_of_all())
+        epoch = ledger.claim(sink, start, newest)
+        summary = Summary(start.run_id, _destination(plan, mode))
+        record = Record(epoch, start, plan, [placement.model_dump() for placement in placements])
+        record.tell(summary)
+        with record:
+            try:
+                switch.finish(epoch)
+                ledger.settle(epoch, start)
+                if mode is not Mode.OVERWRITE:
+                    plan.format.settle(epoch, plan.output, before=epoch.number)
+                stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
+                read, noticed = partial(work.parts, plan, stamp, epoch), Noticed()
+                parts = pipeline.dataset(plan, placements, read, work.writer(plan, epoch))
+                with progress(summary, plan.rows, console) as shown, _users_errors():
+                    for report in pipeline.reports(parts):
+                        summary.add(report)
+                        noticed.add(report)
+                        record.tell(summary)
+                        shown()
+                with _users_errors():
+                    summary.vanished.add(noticed.conclude(plan, epoch))
+                ledger.close(epoch)
+                summary.accepted = plan.job.allows(*work.rejected_of_all(summary, epoch))
+                if mode is Mode.OVERWRITE and summary.accepted:
+                    switch.switch(epoch)
+                    summary.sink = plan.job.sink.uri
+                    seen.forget(sink)
+                if mode is not Mode.OVERWRITE or summary.accepted:
+                    made = plan.format.settle(epoch, plan.output, before=epoch.number + 1)
+                    summary.snapshot = made[-1].version if made else None
+            finally:
+                summary.seconds = round(time.monotonic() - began, 3)
+                record.tell(summary)
     return summary
+
+
+def _start(plan: Plan, mode: Mode, beat_seconds: float) -> Start:
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    columns = {field.name: str(field.type) for field in plan.output}
+    return Start(run_id, plan.fingerprint, mode, plan.decisive, columns, Holder.here().as_json(), beat_seconds)
+
+
+def _destination(plan: Plan, mode: Mode) -> str:
+    """Where the user finds the rows of a run that is not complete."""
+    uri = plan.job.sink.uri
+    return f"{uri.rstrip('/')}/{NEXT}" if mode is Mode.OVERWRITE else uri
 
 
 def _placements(plan: Plan) -> list[Placement]:
@@ -100,17 +146,3 @@ def _users_errors() -> Iterator[None]:
         if cause is None:
             raise
         raise type(cause)(cause.message, cause.where) from None
-
-
-def _recall(store: Store, summary: Summary) -> DoneRows:
-    """The rows that earlier runs finished; their counts go into the summary."""
-
-    def ids() -> Iterator[list[str]]:
-        for table in ledger.outcomes(store, ledger.committed(store), [SOURCE_ID, "outcome", "outputs", "rejects"]):
-            summary.rows_before += table.num_rows
-            summary.rejected_before += pc.sum(table["rejects"]).as_py()
-            summary.not_rejected_before += pc.sum(table["outputs"]).as_py()
-            summary.not_rejected_before += pc.sum(pc.equal(table["outcome"], "filtered")).as_py()
-            yield table[SOURCE_ID].to_pylist()
-
-    return DoneRows.of(ids())

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from cluster.resources import Resources
+from jobs.formats import SinkFormat
 from jobs.sources import Source, SourceSpec, TableSource
 from operators import KINDS, Spec
 
@@ -122,6 +123,9 @@ class SinkSpec(BaseModel):
 
     uri: Annotated[str, Field(min_length=1, description="folder or fsspec URI")]
     part_rows: Annotated[int, Field(ge=1, description="source rows that are committed together")] = 256
+    format: Annotated[
+        SinkFormat, Field(description="how accepted rows are stored: parquet, lance, webdataset or imagefolder")
+    ] = SinkFormat.PARQUET
     tensors: Annotated[bool, Field(description="keep columns of tensors, such as latents, which are large")] = False
 
 
@@ -200,19 +204,38 @@ class Job(BaseModel):
 
         return make_plan(self)
 
-    def run(self, address: str | None = None) -> Summary:
+    def run(self, address: str | None = None, mode: str = "run", take_over: bool = False) -> Summary:
         """Do the job on a Ray cluster; after a fault, running it again goes on from there.
 
         Args:
             address: the cluster, as in ``auto``; without it this process's connection, or a cluster on this machine
                 for as long as the job takes.
+            mode: ``extend`` keeps rows of another plan that are in the sink and does new source rows by this one,
+                ``overwrite`` makes everything anew; ``run`` refuses another plan's rows.
+            take_over: don't look whether another run on this sink lives; if it does, it ends.
 
         Raises:
             UserError: as in :meth:`plan`; or a model can't be had, the cluster can't hold the steps, the sink refuses.
         """
+        from jobs.ledger import Mode
         from jobs.runner import run
 
-        return run(self.plan(), address)
+        return run(self.plan(), address, mode=Mode(mode), take_over=take_over)
+
+    def retry(self, code: str | None = None, limit: int | None = None, address: str | None = None) -> Summary:
+        """Try the rows that were rejected again; those that come out are added to the others.
+
+        Args:
+            code: only source rows of which a row was rejected with this code.
+            limit: at most so many source rows.
+            address: as for :meth:`run`.
+
+        Raises:
+            UserError: as in :meth:`run`; or the job is not the one that rejected them, or there is no such code.
+        """
+        from jobs.retry import retry
+
+        return retry(self, code, limit, address)
 
     @classmethod
     def from_yaml(cls, path: str | Path, changes: Sequence[str] = ()) -> Job:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.access import explained
+from jobs.access import explained, opened
+from jobs.failures import Failure, failure, storage_errors
+from jobs.listing import below
+from jobs.patience import patiently
+from jobs.reading import PatientFile
 from operators.errors import SinkError
 
 _UNFINISHED = ".unfinished"
+_ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Store:
                 f"{self.uri}: there is no store {protocol!r}; use a local path or a URI such as s3://bucket/x"
             )
         with self._explained():
-            filesystem, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
+            filesystem, root = opened(self.uri, use_listings_cache=False)
         return filesystem, root.rstrip("/")
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
@@ -54,51 +61,90 @@ class Store:
     def put(self, name: str, data: bytes) -> None:
         """Write an object whole; readers see the old one or the new one, never a part."""
         filesystem, root = self._place
-        path = f"{root}/{name}"
+        write = partial(_replaced, root) if isinstance(filesystem, LocalFileSystem) else filesystem.pipe_file
         with self._explained():
-            if isinstance(filesystem, LocalFileSystem):
-                part = _written_aside(root, path, data)
-                part.replace(path)
-            else:
-                filesystem.pipe_file(path, data)
+            patiently(partial(write, f"{root}/{name}", data))
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write an object unless there is one of that name; tells whether it was written."""
+        """Write an object unless there is one of that name; tells whether it was written.
+
+        Args:
+            name: the object's name.
+            data: what no other writer would write: by it, a writer whose answer was lost knows that it was the first.
+        """
         filesystem, root = self._place
-        path = f"{root}/{name}"
+        write = partial(_linked, root) if isinstance(filesystem, LocalFileSystem) else partial(_created, filesystem)
+        with self._explained():
+            try:
+                patiently(partial(write, f"{root}/{name}", data))
+            except storage_errors() as error:
+                if not isinstance(error, FileExistsError) and failure(error) is not Failure.TAKEN:
+                    raise
+                return self.get(name) == data
+        return True
+
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object that never changes to another name; its bytes stay in the store."""
+        filesystem, root = self._place
         with self._explained():
             if isinstance(filesystem, LocalFileSystem):
-                return _linked(root, path, data)
-            try:
-                filesystem.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-        return True
+                Path(root, to).parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.link(f"{root}/{name}", f"{root}/{to}")
+            else:
+                patiently(partial(filesystem.cp_file, f"{root}/{name}", f"{root}/{to}"))
 
     def get(self, name: str) -> bytes | None:
         """An object's bytes, or None where there is none."""
         filesystem, root = self._place
         with self._explained():
             try:
-                return bytes(filesystem.cat_file(f"{root}/{name}"))
+                return bytes(patiently(partial(filesystem.cat_file, f"{root}/{name}")))
             except FileNotFoundError:
                 return None
+
+    def open(self, name: str) -> io.RawIOBase:
+        """Open an object to read it a piece at a time.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        filesystem, root = self._place
+        with self._explained(), contextlib.suppress(FileNotFoundError):
+            file = patiently(partial(filesystem.open, f"{root}/{name}", "rb", cache_type="none"))
+            return PatientFile(file, self._explained)
+        raise FileNotFoundError(f"{self.uri}/{name}")
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         filesystem, root = self._place
         with self._explained():
-            return bool(filesystem.exists(f"{root}/{name}"))
+            try:
+                # Some file systems' exists() takes whatever goes wrong for no.
+                patiently(partial(filesystem.info, f"{root}/{name}"))
+            except FileNotFoundError:
+                return False
+        return True
 
     def names(self, folder: str) -> list[str]:
         """Names of the objects right below a folder, sorted; none where there is no such folder."""
         filesystem, root = self._place
         with self._explained():
             try:
-                found = filesystem.ls(f"{root}/{folder}", detail=False)
+                found = patiently(partial(filesystem.ls, f"{root}/{folder}", detail=False))
             except FileNotFoundError:
                 return []
         return sorted(name for name in (path.rsplit("/", 1)[-1] for path in found) if name and not name.startswith("."))
+
+    def below(self, folder: str) -> list[str]:
+        """Names, from the store's root, of all objects below a folder, sorted; none where there is no such folder."""
+        filesystem, root = self._place
+        with self._explained():
+            try:
+                found = below(filesystem, f"{root}/{folder}")
+            except FileNotFoundError:
+                return []
+        return sorted(path.lstrip("/")[len(root.lstrip("/")) + 1 :] for path in found)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; one that is gone already is no error."""
@@ -106,7 +152,15 @@ class Store:
         with self._explained():
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
-                    filesystem.rm_file(f"{root}/{name}")
+                    patiently(partial(filesystem.rm_file, f"{root}/{name}"))
+
+    def remove_folders(self, names: Iterable[str]) -> None:
+        """Remove folders with all below them; one that is gone already is no error."""
+        filesystem, root = self._place
+        with self._explained():
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    patiently(partial(filesystem.rm, f"{root}/{name}", recursive=True))
 
     def discard_unfinished(self) -> None:
         """Remove what killed writers left half-written; an object store has no such thing."""
@@ -115,24 +169,34 @@ class Store:
             self.remove(f"{_UNFINISHED}/{name}" for name in self.names(_UNFINISHED))
 
 
-def _linked(root: str, path: str, data: bytes) -> bool:
-    part = _written_aside(root, path, data)
-    try:
+def _created(filesystem: Any, path: str, data: bytes) -> None:
+    # What is no store with conditional writes, such as memory, looks first and then writes.
+    with contextlib.nullcontext() if filesystem.async_impl else _ONE_AT_A_TIME:
+        filesystem.pipe_file(path, data, mode="create")
+
+
+def _replaced(root: str, path: str, data: bytes) -> None:
+    with _written_aside(root, path, data) as part:
+        part.replace(path)
+
+
+def _linked(root: str, path: str, data: bytes) -> None:
+    with _written_aside(root, path, data) as part:
         os.link(part, path)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink()
-    return True
 
 
-def _written_aside(root: str, path: str, data: bytes) -> Path:
+@contextlib.contextmanager
+def _written_aside(root: str, path: str, data: bytes) -> Iterator[Path]:
+    """A file with the data on the path's own disk, for as long as the block lasts."""
     aside = Path(root, _UNFINISHED)
     for folder in (aside, Path(path).parent):
         folder.mkdir(parents=True, exist_ok=True)
     part = aside / secrets.token_hex(8)
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return part
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield part
+    finally:
+        part.unlink(missing_ok=True)

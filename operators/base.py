@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
@@ -23,6 +23,7 @@ from operators import columns
 from operators.errors import ColumnError, OperatorFailedError, OutOfMemoryError, RowError, ValueMissingError
 from operators.models.ref import ModelRef
 from operators.seeds import branch_seeds, row_seeds, step_seeds
+from operators.watch import Watch
 
 
 class Kind(StrEnum):
@@ -100,6 +101,10 @@ class Spec(BaseModel, ABC):
         Raises:
             ModelError: a model can't be had.
         """
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, by the model's name, as its files are; errors as in :meth:`stage`."""
+        return {}
 
     @abstractmethod
     def load(
@@ -208,15 +213,17 @@ class Operator(ABC, Generic[S, P]):
     def run(self, batch: list[P]) -> Produced:
         """Put a batch through the networks."""
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Apply the step to every row that is still live."""
+    def __call__(self, table: pa.Table, watch: Watch | None = None) -> pa.Table:
+        """Apply the step to every row that is still live, while ``watch`` stands by."""
+        watch = watch or Watch()
         table, seeds = _expand(_with_row_columns(table), self.step, self.spec.branches())
         seeds = seeds if self.spec.branches_share_seed else table[columns.SEED]
         live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])
         places = np.flatnonzero(live.to_numpy()).tolist()
         rows = table.take(pa.array(places, pa.int64()))
         drawn = step_seeds(seeds.take(pa.array(places, pa.int64())), self.step)
-        prepared = self.prepare(rows, drawn) if places else []
+        row_ids = rows[columns.ROW_ID].to_pylist()
+        prepared = self._prepared(rows, row_ids, drawn, watch) if places else []
         outcome = _Outcome(list(self.spec.writes()))
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for row, item in enumerate(prepared):
@@ -225,15 +232,24 @@ class Operator(ABC, Generic[S, P]):
             else:
                 groups[self.group(item)].append(row)
         for members in groups.values():
-            self._in_batches(members, prepared, outcome)
+            for batch in self._batches(members):
+                for piece in watch.pieces([row_ids[row] for row in batch]):
+                    self._isolated(batch[piece], prepared, outcome)
         self._refuse_a_bug(outcome, len(places))
         return self._joined(table, places, outcome)
 
-    def _in_batches(self, members: list[int], prepared: list[Any], outcome: _Outcome) -> None:
+    def _prepared(self, rows: pa.Table, row_ids: list[str], seeds: list[int], watch: Watch) -> list[Any]:
+        prepared: list[Any] = []
+        refused = watch.refused(row_ids)
+        for piece in watch.pieces(row_ids, len(self.spec.branches()) or 1):
+            prepared += refused[piece] if all(refused[piece]) else self.prepare(rows[piece], seeds[piece])
+        return [error or item for error, item in zip(refused, prepared, strict=True)]
+
+    def _batches(self, members: list[int]) -> Iterator[list[int]]:
         first, family = 0, len(self.spec.branches()) or 1
         while first < len(members):
             batch = members[first : first + (self.batch_rows // family * family or self.batch_rows)]
-            self._isolated(batch, prepared, outcome)
+            yield batch
             first += len(batch)
 
     def _isolated(self, rows: list[int], prepared: list[Any], outcome: _Outcome) -> None:

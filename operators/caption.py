@@ -74,6 +74,10 @@ class Caption(Spec):
         """Have the captioner's files on this machine; errors as in :meth:`Spec.stage`."""
         self.files()
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the captioner's weights; errors as in :meth:`Spec.stage`."""
+        return {str(self.model): self.files().digest}
+
     def files(self) -> ModelFiles:
         """The captioner's files on this machine."""
         return ModelFiles(self.model, allow_pickle=self.allow_pickle)

@@ -32,6 +32,9 @@ ERROR = "_error"
 KEPT = "_kept"
 """False where a filter left the row out; only tables in flight have it."""
 
+VERSION = "_version"
+"""A number that is another one when the source row may have changed; only tables in flight have it."""
+
 ERROR_TYPE = pa.struct(
     [("step", pa.string()), ("code", pa.string()), ("message", pa.string()), ("attempt", pa.int32())]
 )
@@ -49,7 +52,7 @@ LINEAGE = pa.schema(
 )
 """Columns that every written row ends with."""
 
-RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT])
+RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT, VERSION])
 """Names that a source's columns can't have."""
 
 _FEATURES = b"huggingface"

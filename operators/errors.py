@@ -61,7 +61,7 @@ class ModelError(UserError):
 
 
 class ResourceError(UserError):
-    """The machine or cluster can never hold a step."""
+    """The machine or cluster can never hold a step, or a step ends its process whatever it is given."""
 
     code = "bad_resources"
 
@@ -142,3 +142,9 @@ class OperatorFailedError(RowError):
     """The model raised on this row alone while others passed."""
 
     code = "operator_failed"
+
+
+class ProcessKilledError(RowError):
+    """The row alone ended the process that worked on it, more than once."""
+
+    code = "process_killed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import os
 import struct
 import zlib
@@ -46,6 +47,12 @@ _BAD_CONTENT = (
 
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND", b"GIF8": b"\x3b"}
 """How files of a format begin and how whole ones end."""
+
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
+"""Where a format's usual ending is not its name."""
+
+_SECRET = re.compile(r"(?<=://)[^/@]*:[^/@]*@|\?.*")
+"""What messages leave out of a path or URI: a password, a signature."""
 
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -127,12 +134,21 @@ def encode_all(
     return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], fields=list(columns.IMAGE))
 
 
+def ending(data: bytes) -> str | None:
+    """What names of files that hold such a picture end in, as in ``png``; None where it is in no known format."""
+    try:
+        name = Image.open(io.BytesIO(data), formats=_formats()).format
+    except (*_BAD_CONTENT, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    return _ENDINGS.get(name, name.lower()) if name else None
+
+
 def _data(value: Mapping[str, Any] | None) -> bytes:
     if value is None:
         raise ImageMissingError("the picture is null")
     if value["bytes"] is None:
         raise ImageMissingError(
-            f"nothing could be read at {value['path']!r}" if value["path"] else "there are no bytes"
+            f"nothing could be read at {_SECRET.sub('', value['path'])!r}" if value["path"] else "there are no bytes"
         )
     if not value["bytes"]:
         raise ImageEmptyError("the picture has zero bytes")

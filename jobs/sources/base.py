@@ -7,13 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from jobs.content import mark
 from jobs.sources.files import Folder
 from jobs.sources.selection import Selection
 from jobs.sources.spec import RowOptions
 from operators import columns
 from operators.errors import SourceError
+
+_IDS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 64
 
 Located = tuple[pa.Array, pa.Table]
 """Rows as they are stored, and where each of them lies."""
@@ -26,6 +33,11 @@ class Stretch(ABC):
     """How many rows there are, or None where only reading tells."""
 
     @property
+    def file_name(self) -> str:
+        """The file that holds the rows, by its name inside the dataset; empty where none does, or several do."""
+        return ""
+
+    @property
     def folder(self) -> Folder | None:
         """Where relative paths of pictures in these rows start, or None where rows hold no paths."""
         return None
@@ -33,6 +45,22 @@ class Stretch(ABC):
     @abstractmethod
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:
         """Read tables of at most ``part_rows`` rows with the columns ``needed`` (None: all) or more."""
+
+    def locators(self) -> pa.Array | None:
+        """Where each row lies, or None where only reading the rows tells."""
+        return None
+
+    def listed(self) -> pa.Array | None:
+        """The same, where a listing of what the rows are stored in tells."""
+        return self.locators()
+
+    def version(self) -> str:
+        """What changes when the rows do, if something tells without their being read; else nothing."""
+        return ""
+
+    def versions(self) -> list[str] | None:
+        """The same for each row, where that is known."""
+        return None
 
     def count(self, most: int) -> int:
         """How many rows there are, or ``most`` where there are more."""
@@ -57,6 +85,37 @@ class Fragment:
     selection: Selection
     rows: int | None
     """How many rows :meth:`read` yields, or None where only reading tells."""
+
+    @property
+    def file(self) -> str:
+        """The file that ids start with; empty where they start with none, or the source's own identify rows."""
+        return self.stretch.file_name if self.selection.id is None else ""
+
+    def ids(self) -> pa.ChunkedArray | None:
+        """The rows' ids, where no more than an id column has to be read for them; else None."""
+        locators = self.stretch.locators()
+        if locators is None:
+            return None
+        if self.selection.id is None:
+            return pa.chunked_array([locators[: self.rows]])
+        tables = self.stretch.tables(_IDS_AT_ONCE, [self.selection.id])
+        chunks = [chunk for located, table in tables for chunk in self.selection.ids(table, located, self.uri).chunks]
+        return pa.chunked_array(chunks, pa.string())[: self.rows]
+
+    def all_ids(self) -> pa.ChunkedArray:
+        """The rows' ids, whatever has to be read for them."""
+        ids = self.ids()
+        if ids is not None:
+            return ids
+        if self.selection.id is None and (listed := self.stretch.listed()) is not None:
+            return pa.chunked_array([listed])
+        chunks = [chunk for table in self.read(_ROWS_AT_ONCE) for chunk in table[columns.SOURCE_ID].chunks]
+        return pa.chunked_array(chunks, pa.string())
+
+    def versions(self) -> NDArray[np.int64]:
+        """A number for each row, or one for all, that is another when they may have changed; 0 if nothing tells."""
+        told = self.stretch.versions()
+        return np.array([mark(version) for version in (told or [self.stretch.version()])], np.int64)
 
     def read(self, part_rows: int) -> Iterator[pa.Table]:
         """Read the rows.
@@ -98,6 +157,12 @@ class Described:
     rows: int | None
     """How many rows there are, or None where only reading tells."""
     fragments: list[Fragment] = field(repr=False)
+
+
+def numbered(name: str, first: int, rows: int, digits: int = 1) -> pa.StringArray:
+    """Locators ``name#first`` and so on, each number with so many digits or more."""
+    numbers = pc.utf8_lpad(pa.array(np.arange(first, first + rows)).cast(pa.string()), digits, "0")
+    return pc.binary_join_element_wise(name, numbers, "#")
 
 
 class Source(ABC):

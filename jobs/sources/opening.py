@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 from pydantic import ValidationError
 
-from jobs.sources import parquet, shapes, text, webdataset
+from jobs.sources import lance, parquet, shapes, text, webdataset
 from jobs.sources.base import Source
 from jobs.sources.files import Listing, list_files
-from jobs.sources.images import ImagesSource
+from jobs.sources.images import ImagesSource, is_metadata
+from jobs.sources.lance import LanceSource
 from jobs.sources.parquet import ParquetSource
 from jobs.sources.shapes import Series, ShapesSource
 from jobs.sources.spec import Format, SourceSpec
@@ -25,6 +26,7 @@ _OF_FILES: dict[Format, Callable[[Listing, SourceSpec], Source]] = {
     Format.PARQUET: ParquetSource,
     Format.IMAGES: ImagesSource,
     Format.WEBDATASET: WebDatasetSource,
+    Format.LANCE: LanceSource,
     Format.TEXT: TextSource,
 }
 
@@ -47,12 +49,15 @@ def open_source(source: SourceSpec | str | Path | pa.Table) -> Source:
     if spec.format is Format.SHAPES or spec.uri.startswith(_BUILTIN):
         return ShapesSource(_series(spec.uri), spec)
     listing = list_files(spec.uri)
-    return _OF_FILES[spec.format or _inferred(listing)](listing, spec)
+    format_ = spec.format or _inferred(listing)
+    if spec.snapshot is not None and format_ is not Format.LANCE:
+        raise SourceError(f"there are no snapshots here: it is no Lance table but {format_}", spec.uri)
+    return _OF_FILES[format_](listing, spec)
 
 
 def _inferred(listing: Listing) -> Format:
-    names = [file.name.lower() for file in listing.files]
-    endings = {Format.PARQUET: parquet.SUFFIXES, Format.WEBDATASET: webdataset.SUFFIXES}
+    names = [file.name.lower() for file in listing.files if not is_metadata(file) or len(listing.files) == 1]
+    endings = {Format.LANCE: lance.SUFFIXES, Format.PARQUET: parquet.SUFFIXES, Format.WEBDATASET: webdataset.SUFFIXES}
     for format_, suffixes in endings.items():
         if any(name.endswith(suffixes) for name in names):
             return format_

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.sources.base import Located, Scan, Source, Stretch
+from jobs.sources.base import Located, Scan, Source, Stretch, numbered
 from jobs.sources.files import File, Folder, Listing, explained
 from jobs.sources.spec import SourceSpec
 from operators import columns
@@ -36,9 +36,22 @@ class RowGroups(Stretch):
     rows: int
 
     @property
+    def file_name(self) -> str:
+        """The file's name."""
+        return self.file.name
+
+    @property
     def folder(self) -> Folder:
         """The file's folder."""
         return self.file.folder
+
+    def version(self) -> str:
+        """The file's."""
+        return self.file.version
+
+    def locators(self) -> pa.Array:
+        """By the rows' index in the file."""
+        return numbered(self.file.name, self.first, self.rows)
 
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:
         """Stream the row groups."""
@@ -46,9 +59,8 @@ class RowGroups(Stretch):
         with explained(self.file.path), _opened(self.file) as parquet:
             batches = parquet.iter_batches(part_rows, row_groups=list(self.groups), columns=needed)
             for table in _evened(batches, part_rows):
-                last = first + table.num_rows
-                yield pa.array([f"{self.file.name}#{row}" for row in range(first, last)], pa.string()), table
-                first = last
+                yield numbered(self.file.name, first, table.num_rows), table
+                first += table.num_rows
 
 
 class ParquetSource(Source):

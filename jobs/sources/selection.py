@@ -58,21 +58,31 @@ class Selection:
         Raises:
             SourceError: an id is null, or a picture's store fails.
         """
-        ids = locators if self.id is None else self._ids(table[self.id], locators, uri)
-        arrays = [ids, *(self._column(table[source], name, folder) for name, source in self.projection.items())]
+        arrays = [
+            self.ids(table, locators, uri),
+            *(self._column(table[source], name, folder) for name, source in self.projection.items()),
+        ]
         return pa.table(arrays, schema=pa.schema([(columns.SOURCE_ID, pa.string()), *self.schema]))
+
+    def ids(self, table: pa.Table, locators: pa.Array, uri: str) -> pa.ChunkedArray:
+        """The ids of rows as they are stored: their locators, or what the id column holds.
+
+        Raises:
+            SourceError: an id is null.
+        """
+        if self.id is None:
+            return pa.chunked_array([locators])
+        given = table[self.id]
+        if given.null_count:
+            first = pc.index(pc.is_null(given), True).as_py()
+            raise SourceError(f"the id column {self.id!r} is null in {locators[first]}", uri)
+        return given.cast(pa.string())
 
     def _column(self, column: pa.ChunkedArray, name: str, folder: Folder | None) -> pa.ChunkedArray:
         if name not in self.pictures:
             return column
         column = pa.chunked_array([_as_pictures(chunk) for chunk in column.chunks], columns.IMAGE)
-        return column if folder is None else _fetched(column, folder)
-
-    def _ids(self, given: pa.ChunkedArray, locators: pa.Array, uri: str) -> pa.ChunkedArray:
-        if given.null_count:
-            first = pc.index(pc.is_null(given), True).as_py()
-            raise SourceError(f"the id column {self.id!r} is null in {locators[first]}", uri)
-        return given.cast(pa.string())
+        return column if folder is None else fetched(column, folder)
 
 
 def _all_columns(given: pa.Schema, uri: str) -> dict[str, str]:
@@ -156,7 +166,7 @@ def _as_pictures(array: pa.Array) -> pa.StructArray:
     return pa.StructArray.from_arrays([data, paths], fields=list(columns.IMAGE), mask=array.is_null())
 
 
-def _fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
+def fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
     """The column with the bytes that its paths lead to, where it has none."""
     empty = pc.and_(pc.is_null(pc.struct_field(column, "bytes")), pc.is_valid(pc.struct_field(column, "path")))
     places = np.flatnonzero(empty.to_numpy()).tolist()

@@ -9,7 +9,7 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.sources.base import Located, Scan, Source, Stretch
+from jobs.sources.base import Located, Scan, Source, Stretch, numbered
 from jobs.sources.spec import SourceSpec
 from operators import columns, images
 from operators.models.builtin import scenes
@@ -49,13 +49,17 @@ class Scenes(Stretch):
     first: int
     rows: int
 
+    def locators(self) -> pa.Array:
+        """By the scenes' numbers in the series."""
+        return numbered("shapes", self.first, self.rows, digits=6)
+
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:  # noqa: ARG002
         """Render the scenes."""
         end = self.first + self.rows
         for first in range(self.first, end, part_rows):
             numbers = range(first, min(first + part_rows, end))
             yield (
-                pa.array([f"shapes#{number:06d}" for number in numbers], pa.string()),
+                numbered("shapes", first, len(numbers), digits=6),
                 _rendered([scenes.scene(number, self.seed) for number in numbers]),
             )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Format(StrEnum):
@@ -14,6 +14,7 @@ class Format(StrEnum):
     PARQUET = "parquet"
     IMAGES = "images"
     WEBDATASET = "webdataset"
+    LANCE = "lance"
     TEXT = "text"
     SHAPES = "shapes"
 
@@ -76,7 +77,16 @@ class SourceSpec(RowOptions):
     format: Annotated[
         Format | None,
         Field(
-            description="how the dataset is stored. By default what the names end in says it: .parquet, .tar, .txt; "
-            "a folder without those is a folder of images"
+            description="how the dataset is stored. By default what the names end in says it: .parquet, .tar, .lance, "
+            ".txt; a folder without those is a folder of images"
         ),
     ] = None
+    snapshot: Annotated[
+        int | None, Field(ge=1, description="of a Lance table, the version to read; the newest by default")
+    ] = None
+
+    @model_validator(mode="after")
+    def _versions_are_of_tables(self) -> Self:
+        if self.snapshot is not None and self.format not in (None, Format.LANCE):
+            raise ValueError(f"snapshot is for Lance tables, and the format is {self.format}")
+        return self

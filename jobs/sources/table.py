@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.sources.base import Located, Scan, Source, Stretch
+from jobs.content import content_hashes
+from jobs.sources.base import Located, Scan, Source, Stretch, numbered
 from jobs.sources.files import Folder
 from jobs.sources.spec import RowOptions
 
@@ -21,10 +22,12 @@ NAME = "table"
 class TableStretch(Stretch):
     """Some rows of a table, each with its locator."""
 
-    locators: pa.Array
+    places: pa.Array
     table: pa.Table
     rows: int
     start: Folder | None
+    marks: pa.Array | None = None
+    """What each row's version is; that of its values unless given."""
 
     @property
     def folder(self) -> Folder | None:
@@ -34,29 +37,51 @@ class TableStretch(Stretch):
     def __reduce__(self) -> Any:
         # A slice would be pickled with the whole table that it is cut from.
         sink = pa.BufferOutputStream()
-        located = self.table.add_column(0, "locator", self.locators)
+        located = self.table.add_column(0, "locator", self.places)
+        if self.marks is not None:
+            located = located.add_column(0, "version", self.marks)
         with pa.ipc.new_stream(sink, located.schema) as stream:
             stream.write_table(located)
-        return _restored, (sink.getvalue(), self.start)
+        return _restored, (sink.getvalue(), self.start, self.marks is not None)
+
+    def locators(self) -> pa.Array:
+        """Those that were given."""
+        return self.places
+
+    def versions(self) -> list[str]:
+        """By the rows' values, which are here, unless others were given."""
+        told: list[str] = (content_hashes(self.table) if self.marks is None else self.marks).to_pylist()
+        return told
 
     def tables(self, part_rows: int, needed: list[str] | None) -> Iterator[Located]:  # noqa: ARG002
         """Slices of the table."""
         for first in range(0, self.rows, part_rows):
-            yield self.locators[first : first + part_rows], self.table[first : first + part_rows]
+            yield self.places[first : first + part_rows], self.table[first : first + part_rows]
 
 
-def _restored(data: pa.Buffer, start: Folder | None) -> TableStretch:
+def _restored(data: pa.Buffer, start: Folder | None, marked: bool) -> TableStretch:
     located = pa.ipc.open_stream(data).read_all()
-    locators = located.column(0).combine_chunks()
-    return TableStretch(locators, located.remove_column(0), located.num_rows, start)
+    marks = located.column(0).combine_chunks() if marked else None
+    located = located.remove_column(0) if marked else located
+    places = located.column(0).combine_chunks()
+    return TableStretch(places, located.remove_column(0), located.num_rows, start, marks)
 
 
-def cut(locators: Sequence[str], table: pa.Table, part_rows: int, folder: Folder | None = None) -> list[Stretch]:
+def cut(
+    locators: Sequence[str] | pa.StringArray,
+    table: pa.Table,
+    part_rows: int,
+    folder: Folder | None = None,
+    versions: pa.StringArray | None = None,
+) -> list[Stretch]:
     """Cut a table into stretches of ``part_rows`` rows that can be sent on their own."""
-    ids = pa.array(locators, pa.string())
-    starts = range(0, table.num_rows, part_rows)
-    parts = [(ids[first : first + part_rows], table[first : first + part_rows]) for first in starts]
-    return [TableStretch(names, rows, rows.num_rows, folder) for names, rows in parts]
+    places = pa.array(locators, pa.string())
+    parts = [slice(first, first + part_rows) for first in range(0, table.num_rows, part_rows)]
+    marks = [None if versions is None else versions[part] for part in parts]
+    return [
+        TableStretch(places[part], table[part], len(places[part]), folder, of_part)
+        for part, of_part in zip(parts, marks, strict=True)
+    ]
 
 
 class TableSource(Source):
@@ -72,5 +97,5 @@ class TableSource(Source):
     def scan(self, part_rows: int) -> Scan:
         """Cut the table into stretches."""
         here = Folder(LocalFileSystem(), Path.cwd().as_posix())
-        locators = [f"{NAME}#{row}" for row in range(self.table.num_rows)]
+        locators = numbered(NAME, 0, self.table.num_rows)
         return Scan(NAME, self.table.schema, cut(locators, self.table, part_rows, here))

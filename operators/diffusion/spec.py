@@ -42,6 +42,10 @@ class DiffusionSpec(Spec, ABC):
         """Have the model's files on this machine; errors as in :meth:`Spec.stage`."""
         self.files()
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the model's weights; errors as in :meth:`Spec.stage`."""
+        return {str(self.model): self.files().digest}
+
     def files(self) -> ModelFiles:
         """The model's files on this machine."""
         return diffusion_files(self.model, self.allow_pickle)

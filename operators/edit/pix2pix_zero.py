@@ -92,6 +92,11 @@ class Pix2PixZero(Edit):
         super().stage()
         self.text_files()
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights; errors as in :meth:`Spec.stage`."""
+        text = self.text_files()
+        return super().digests() | ({} if text is None else {str(text.ref): text.digest})
+
     def text_files(self) -> ModelFiles | None:
         """The text model's files on this machine."""
         return None if self.text_model is None else ModelFiles(self.text_model.model, allow_pickle=self.allow_pickle)

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs import Job, ledger
 from jobs.cli import main
+from jobs.ledger import Start
+from jobs.storage import Store
 from operators import KINDS
 
 JOB = """
@@ -159,7 +162,10 @@ def test_interrupted_it_says_so(tmp_path: Path) -> None:
 def test_plan_imports_nothing_heavy(job: Path) -> None:
     code = f"""
 import sys
+from jobs import Job, ledger
 from jobs.cli import main
+from jobs.ledger import Start
+from jobs.storage import Store
 from operators import KINDS
 try:
     main(["plan", {str(job)!r}])
@@ -179,3 +185,21 @@ def test_plan_answers_in_under_a_second(job: Path) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 1
+
+
+def test_another_plan_is_refused_with_what_differs_and_the_ways_out(
+    capsys: pytest.CaptureFixture[str], job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(job.parent)
+    plan = Job.from_yaml(job).plan()
+    start = Start("first", plan.fingerprint, plan=plan.decisive)
+    ledger.settle(ledger.claim(Store.at("out"), start, 0), start)
+    code, out, err = latentmill(capsys, "run", job, "--set", "seed=7", "--set", "steps.0.caption.num_beams=3")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        f"latentmill: {job}:6: sink: {job.parent / 'out'}: holds rows of another plan; they differ in",
+        "  steps.0.caption.num_beams: 1 -> 3",
+        "  seed: 0 -> 7",
+        "`--extend` keeps them and does new source rows by this plan, `--overwrite` makes everything anew; "
+        "or write elsewhere",
+    ]

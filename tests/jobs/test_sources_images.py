@@ -68,12 +68,29 @@ def test_metadata_is_joined(tmp_path: Path) -> None:
     ]
 
 
+def test_metadata_names_pictures_of_several_columns(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.mask.png", "b.mask.png", "c.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    lines = [
+        {"mask_file_name": "a.mask.png", "n": 1, "file_name": "a.jpg"},
+        {"mask_file_name": "b.mask.png", "n": 2, "file_name": None},
+        {"mask_file_name": None, "n": 3, "file_name": None},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = read(tmp_path)
+    assert found.column_names == ["source_id", "mask", "n", "image"]
+    assert ids(found) == ["a.jpg", "b.mask.png", "c.jpg", "metadata.jsonl#2"]
+    assert found["n"].to_pylist() == [1, 2, None, 3]
+    shown = {name: [row and row["bytes"] for row in found[name].to_pylist()] for name in ("image", "mask")}
+    assert shown["image"] == [b"a.jpg", None, b"c.jpg", None]
+    assert shown["mask"] == [b"a.mask.png", b"b.mask.png", None, None]
+
+
 def test_metadata_that_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     metadata = tmp_path / "metadata.jsonl"
     for content, message in {
         '{"name": "a.jpg"}': "there is no 'file_name' in it",
-        '{"file_name": null}': "'file_name' is null in some line",
         '{"file_name": "a.jpg", "image": 1}': "the metadata has a column 'image'",
         '{"file_name": ': r"metadata\.jsonl: can't be read",
         '{"file_name": "a.jpg", "_error": 1}': "the column name '_error' is reserved",

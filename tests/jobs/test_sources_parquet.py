@@ -228,7 +228,7 @@ def test_a_relative_path_has_a_full_uri(tmp_path: Path, monkeypatch: pytest.Monk
     ("uri", "message"),
     [
         ("{here}/nowhere", "nowhere: there is nothing here; check the path"),
-        ("{here}/nowhere/*.parquet", "there are no files here"),
+        ("{here}/nowhere/*.parquet", "there is nothing here"),
         ("{here}/empty", "empty: there are no files here"),
         ("{here}/data.bin", "the name doesn't tell the format; say it with `format`, one of parquet, images"),
         ("nosuch://x/y", "Protocol not known: nosuch; write a local path, or a URI such as s3://bucket/folder"),

@@ -61,7 +61,7 @@ def test_new_files_are_seen(s3: S3Server) -> None:
 def test_mistakes_are_one_clear_line(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = s3.new_bucket()
     with pytest.raises(
-        SourceError, match=r"s3://no-such-bucket/x: there is nothing here; check the path, or the bucket"
+        SourceError, match=r"s3://no-such-bucket/x: there is no such bucket, or no longer; check its name"
     ):
         described("s3://no-such-bucket/x")
     with pytest.raises(SourceError, match="there is nothing here"):

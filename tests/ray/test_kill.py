@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import psutil
+import pyarrow.fs as pafs
 import pytest
 import yaml
 
+from tests.faults.sinks import Reader, looking
 from tests.ray.datasets import files, outcomes, rows
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +40,13 @@ def committed(sink):
 
 
 def workers():
-    """Processes of the actors that run steps now."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "MapWorker" in " ".join(process.info["cmdline"] or [])
-    ]
+    """Processes of this cluster's actors that run steps now."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "MapWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def written(path, sink):
@@ -67,6 +71,27 @@ def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
     assert started(written(tmp_path / "calm.yaml", calm), cluster).wait() == 0
     job_file = written(tmp_path / "harried.yaml", harried)
     kills = {"driver": 0, "worker": 0}
+    reader = Reader(pafs.LocalFileSystem(), str(harried))
+    with looking(reader):
+        run = disturbed(job_file, cluster, harried, kills, rng)
+        output = run.communicate()[0].decode()
+    assert run.returncode == 0, output
+    assert kills["driver"] >= 2
+    assert kills["worker"] >= 2
+    assert reader.looks
+    assert not reader.doubled
+    assert not reader.missed
+
+    same = ["row_id", "source_id", "content_hash", "row_seed", "caption", "true_caption", "edited_image_prompt"]
+    pd.testing.assert_frame_equal(rows(harried)[same], rows(calm)[same])
+    assert len(rows(harried)) == 4 * PARTS
+    pd.testing.assert_frame_equal(outcomes(harried).drop(columns="attempt"), outcomes(calm).drop(columns="attempt"))
+    assert files(harried)["data"] == files(harried)["_latentmill/outcomes"]
+    assert not list((harried / ".unfinished").glob("*"))
+
+
+def disturbed(job_file, cluster, harried, kills, rng):
+    """Start a run, and again after each of its drivers that was killed; the one that is left alone."""
     run = started(job_file, cluster)
     while sum(kills.values()) < KILLS:
         before = committed(harried)
@@ -82,14 +107,4 @@ def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
         run.wait()
         kills["driver"] += 1
         run = started(job_file, cluster)
-    output = run.communicate()[0].decode()
-    assert run.returncode == 0, output
-    assert kills["driver"] >= 2
-    assert kills["worker"] >= 2
-
-    same = ["row_id", "source_id", "content_hash", "row_seed", "caption", "true_caption", "edited_image_prompt"]
-    pd.testing.assert_frame_equal(rows(harried)[same], rows(calm)[same])
-    assert len(rows(harried)) == 4 * PARTS
-    pd.testing.assert_frame_equal(outcomes(harried).drop(columns="attempt"), outcomes(calm).drop(columns="attempt"))
-    assert files(harried)["data"] == files(harried)["_latentmill/outcomes"]
-    assert not list((harried / ".unfinished").glob("*"))
+    return run

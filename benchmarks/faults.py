@@ -1,0 +1,95 @@
+"""Any fault, any number of times: no row lost, none twice; and a bad row costs no other.
+
+First jobs (caption, edit into three, filter; sink on an S3 store) are disturbed at random moments and started again
+until they are done, and what they wrote is compared with what an undisturbed run wrote: ids, hashes of pixels,
+outcomes. Then a job has 1 % of bad rows.
+
+runs         jobs that were disturbed and done
+lost         rows or outcomes that are missing then
+doubled      those that are there more than once
+altered      those with other pixels, or another outcome
+orphans      objects that no outcome stands for
+seen_doubled how often a reader of data/ saw a row twice meanwhile
+bad_rows     rows that were poisoned
+wrong_rows   rows that were rejected though they are good, or have another code than their poison's, or are lost
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import common
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.faults import harness, poisoned
+
+_QUICK_SECONDS = 15
+
+
+def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, Any]:
+    """Both tables and their sums."""
+    told = disturbed(1000 if quick else runs, time.monotonic() + _QUICK_SECONDS if quick else None, log)
+    print(table(told))
+    keys = ("lost", "doubled", "altered", "orphans", "seen_doubled", "seen_short")
+    sums = {key: sum(run[key] for run in told) for key in keys}
+    bad = poisoned.job(200 if quick else rows, 64 if quick else 256)
+    print(f"\n{'poison':14} {'code':20} {'rows':>5} {'rejected':>9}")
+    for poison, (code, there, rejected) in bad.by_poison.items():
+        print(f"{poison:14} {code:20} {there:5} {rejected:9}")
+    print(f"{'none':14} {'':20} {bad.good:5} {bad.good_rejected:9}\n")
+    return {"runs": len(told), **sums, "bad_rows": bad.bad, "wrong_rows": bad.wrong, "bad_rows_seconds": bad.seconds}
+
+
+def disturbed(runs: int, until: float | None, log: Path | None) -> list[dict[str, Any]]:
+    """What became of so many runs; those in the log are not done again, and new ones are added to it."""
+    told = [json.loads(line) for line in log.read_text().splitlines()] if log and log.exists() else []
+    if len(told) >= runs:
+        return told[:runs]
+    with harness.scene() as scene:
+        scene.rest()
+        for number in range(len(told), runs):
+            if until and told and time.monotonic() > until:
+                break
+            rng = random.Random(number)
+            told.append(json.loads(harness.as_json(scene.run(number, harness.some_kinds(rng), rng))))
+            if log:
+                with log.open("a") as file:
+                    file.write(json.dumps(told[-1]) + "\n")
+            print(
+                f"{number:4} {told[-1]['seconds']:6} s",
+                *(blow["kind"] for blow in told[-1]["blows"]),
+                sep=", ",
+                file=sys.stderr,
+            )
+    return told
+
+
+def table(told: list[dict[str, Any]]) -> str:
+    """Faults by kind: how many there were, and how many of them hit a run that was going on."""
+    drawn, hit, runs = Counter[str](), Counter[str](), Counter[str]()
+    for run in told:
+        drawn.update(blow["kind"] for blow in run["blows"])
+        struck = [blow["kind"] for blow in run["blows"] if blow["hit"]]
+        hit.update(struck)
+        runs.update(set(struck))
+    lines = [f"{'fault':28} {'drawn':>6} {'hit a run':>10} {'runs hit':>9}"]
+    lines += [f"{kind:28} {drawn[kind]:6} {hit[kind]:10} {runs[kind]:9}" for kind in harness.Kind]
+    starts = sum(run["starts"] for run in told)
+    return "\n".join([*lines, f"{len(told)} runs, {starts} starts, {sum(run['looks'] for run in told)} looks at data/"])
+
+
+if __name__ == "__main__":
+    common.main(
+        measure,
+        __doc__,
+        runs={"type": int, "default": 200, "help": "jobs that are disturbed"},
+        log={"type": Path, "help": "file of runs: those in it are done, new ones are added"},
+        rows={"type": int, "default": 10_000, "help": "rows of the job with bad rows"},
+    )

@@ -1,0 +1,26 @@
+"""Names of what a row becomes as files: a key that any tool takes, and endings that tell the columns."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from operators import images
+
+_READABLE = 80
+_UNKNOWN = "bin"
+
+
+def key(row_id: str) -> str:
+    """A name for a row that is safe in a path and a shard, and as unique as its id.
+
+    Letters, digits, ``-`` and ``_`` of the id stay, all else becomes ``_``; a hash of the whole id follows, as in
+    ``cats_001_jpg_edit_dog-0f3a9c17b2d4``. There is no dot in it: a WebDataset key ends at the first one.
+    """
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", row_id).strip("_")[-_READABLE:]
+    return f"{readable}-{hashlib.blake2b(row_id.encode(), digest_size=6).hexdigest()}"
+
+
+def ending(picture: bytes) -> str:
+    """The ending of a picture's own format; ``bin`` where it is in none that is known."""
+    return images.ending(picture) or _UNKNOWN

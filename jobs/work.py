@@ -1,0 +1,44 @@
+"""What a run has to do: the source rows that are new to its sink, or something else that becomes parts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ray.data import Dataset
+
+from jobs import pipeline
+from jobs.ledger import Epoch
+from jobs.plan import Plan
+from jobs.reader import Stamp
+from jobs.report import Summary
+from jobs.writer import Writer
+
+
+class Work(Protocol):
+    """Where a run's parts come from, and how they are committed."""
+
+    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
+        """The parts, not read yet."""
+
+    def writer(self, plan: Plan, epoch: Epoch) -> Writer:
+        """What commits them."""
+
+    def rejected_of_all(self, summary: Summary, epoch: Epoch) -> tuple[int, int]:
+        """When all are committed: the sink's rejected rows, and all that came to an end."""
+
+
+class NewRows:
+    """Source rows without an outcome."""
+
+    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
+        """Read from the source."""
+        # A generation that is to replace another one is whole at once: its rows are made once.
+        return pipeline.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink)
+
+    def writer(self, plan: Plan, epoch: Epoch) -> Writer:
+        """One part, one commit."""
+        return Writer(epoch, plan.output, plan.format, plan.rejected)
+
+    def rejected_of_all(self, summary: Summary, epoch: Epoch) -> tuple[int, int]:  # noqa: ARG002
+        """What the run has counted: readers tell of the rows that were done before."""
+        return summary.rejected_of_all()

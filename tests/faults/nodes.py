@@ -1,0 +1,138 @@
+"""A Ray cluster of several nodes on this machine, in a process of its own; its nodes and workers can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+_NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "num_gpus": 0}
+
+
+class Nodes:
+    """A head without CPUs, where drivers connect, and nodes that work."""
+
+    def __init__(self, environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2) -> None:
+        # In a folder of its own, so that no other `ray.init()` on this machine takes it for its cluster.
+        places = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(log.parent)}
+        self._log = log
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.nodes", str(nodes), str(cpus)],
+                cwd=ROOT,
+                env={**os.environ, **places, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._state = self._told()
+
+    @property
+    def address(self) -> str:
+        """Where drivers connect."""
+        return str(self._state["address"])
+
+    def kill_node(self, rng: random.Random) -> None:
+        """End a node's processes all at once, and let a new node join."""
+        self._ask({"kill": rng.randrange(len(self._state["raylets"]))})
+
+    def kill_worker(self, rng: random.Random) -> bool:
+        """End a process that works on rows, reads, commits or takes notes, if there is one."""
+        workers = [worker for worker in self._workers() if not worker.name().startswith("ray::IDLE")]
+        with suppress(IndexError, psutil.NoSuchProcess):
+            rng.choice(workers).kill()
+            return True
+        return False
+
+    def _workers(self) -> Iterator[psutil.Process]:
+        for raylet in [self._state["head"], *self._state["raylets"]]:
+            for process in psutil.Process(raylet).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if " ".join(process.cmdline()).startswith("ray::"):
+                        yield process
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _ask(self, order: dict[str, int]) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        self._state = self._told()
+
+    def _told(self) -> dict[str, Any]:
+        assert self._process.stdout
+        told = self._process.stdout.readline()
+        if not told:
+            raise RuntimeError(f"the cluster ended: {self._log.read_text()[-3000:]}")
+        return dict(json.loads(told))
+
+
+@contextmanager
+def ray_nodes(environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2) -> Iterator[Nodes]:
+    """A cluster for as long as the block lasts; its workers have the environment."""
+    cluster = Nodes(environment, log, nodes, cpus)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def serve(count: int, cpus: int) -> None:
+    """Be the process that holds the cluster, until nobody asks any more."""
+    from ray.cluster_utils import Cluster
+
+    answers, sys.stdout = sys.stdout, sys.stderr
+    head = {**_NODE, "num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [_joined(cluster, cpus) for _ in range(count)]
+    try:
+        while True:
+            state = {
+                "address": cluster.address,
+                "head": _raylet(cluster.head_node),
+                "raylets": [_raylet(node) for node in nodes],
+            }
+            print(json.dumps(state), file=answers, flush=True)
+            order = sys.stdin.readline()
+            if not order:
+                return
+            victim = nodes.pop(json.loads(order)["kill"])
+            _end(_raylet(victim))
+            cluster.remove_node(victim, allow_graceful=False)
+            nodes.append(_joined(cluster, cpus))
+    finally:
+        cluster.shutdown()
+
+
+def _joined(cluster: Any, cpus: int) -> Any:
+    node = cluster.add_node(wait=False, **_NODE, num_cpus=cpus)
+    cluster.wait_for_nodes(timeout=300)
+    return node
+
+
+def _raylet(node: Any) -> int:
+    (process,) = node.all_processes["raylet"]
+    return int(process.process.pid)
+
+
+def _end(raylet: int) -> None:
+    parent = psutil.Process(raylet)
+    for process in [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+if __name__ == "__main__":
+    serve(*map(int, sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""Rows that end the process that works on them are found and rejected; other deaths reject nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs import Job
+from operators.errors import ModelError, ResourceError
+from tests.faults.poison import Poisoned
+from tests.faults.poisoned import CODES, source
+from tests.ray.datasets import rows
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+ROWS = 24
+
+
+def job(tmp_path, poisons=None, **options):
+    (tmp_path / "started").mkdir()
+    return Job(
+        source=source(ROWS, poisons or {}),
+        steps=[Poisoned(notes=str(tmp_path / "started"), **options)],
+        sink={"uri": str(tmp_path / "sink"), "part_rows": 12},
+        resources={"poisoned": {"batch_rows": 4}},
+        max_rejects="100%",
+    )
+
+
+def starts(tmp_path):
+    return len(list((tmp_path / "started").glob("*.started")))
+
+
+def test_rows_that_end_their_process_are_rejected_alone(tmp_path):
+    summary = job(tmp_path, {15: "kill", 17: "crash"}).run()
+    assert dict(summary.rejected) == {"process_killed": 2}
+    assert len(rows(tmp_path / "sink")) == ROWS - 2
+    rejected = rows(tmp_path / "sink", "rejects")
+    assert list(rejected["row_id"]) == ["table#15", "table#17"]
+    assert list(rejected["_error_step"]) == ["poisoned"] * 2
+    assert "as after signal 9" in rejected["_error_message"][0]
+    assert "signal 11, SIGSEGV" in rejected["_error_message"][1]
+    assert starts(tmp_path) == 1 + 5 + 4
+
+
+def test_every_poison_costs_its_own_row_and_has_its_own_code(tmp_path):
+    poisons = {1: "nan", 4: "memory", 8: "raise", 13: "kill", 20: "undecodable"}
+    summary = job(tmp_path, poisons).run()
+    rejected = rows(tmp_path / "sink", "rejects")
+    assert dict(zip(rejected["row_id"], rejected["_error_code"], strict=True)) == {
+        f"table#{row}": CODES[poison] for row, poison in poisons.items()
+    }
+    assert dict(summary.rejected) == dict.fromkeys(CODES.values(), 1)
+    good = rows(tmp_path / "sink")
+    assert set(good["row_id"]) == {f"table#{row}" for row in range(ROWS) if row not in poisons}
+
+
+def test_a_killed_process_that_no_row_ended_costs_no_row(tmp_path):
+    summary = job(tmp_path, {5: "kill once", 6: "kill once", 20: "kill once"}).run()
+    assert not summary.rejected
+    assert summary.rows_out == ROWS
+    assert starts(tmp_path) == 4
+
+
+def test_a_step_that_ends_the_process_on_every_row_ends_the_job(tmp_path):
+    with pytest.raises(ResourceError, match="poisoned: the process died on each of the first 4 rows"):
+        job(tmp_path, dict.fromkeys(range(ROWS), "kill")).run()
+
+
+def test_a_step_that_can_not_be_loaded_ends_the_job_at_once(tmp_path):
+    with pytest.raises(ModelError, match="no weights"):
+        job(tmp_path, loading="raise").run()
+    assert starts(tmp_path) == 1
+
+
+def test_a_step_that_ends_the_process_as_it_loads_ends_the_job(tmp_path):
+    with pytest.raises(ResourceError, match="poisoned: the process died 5 times while weights were loaded"):
+        job(tmp_path, loading="kill").run()
+    assert starts(tmp_path) == 5
