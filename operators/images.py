@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
