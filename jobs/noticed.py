@@ -54,9 +54,13 @@ class Noticed:
         """
         if plan.resolved()["source"].get("limit") or not plan.source.fragments:
             return []
-        look = ray.remote(num_cpus=0)(vanished)
+        of_file: dict[str, list[Fragment]] = {}
+        for fragment in plan.source.fragments:
+            of_file.setdefault(fragment.file, []).append(fragment)
         compared = {*self.versions} | ({""} if self.met < self.known else set())
-        ids: list[str] = ray.get(look.remote(epoch.store, plan.source.fragments, compared))
+        look = ray.remote(num_cpus=0)(vanished)
+        changed = {file: of_file[file] for file in compared & of_file.keys()}
+        ids: list[str] = ray.get(look.remote(epoch.store, changed, set(map(ledger.file_key, of_file))))
         if ids:
             sink = pa.BufferOutputStream()
             pq.write_table(pa.table({SOURCE_ID: pa.array(ids, pa.string())}), sink)
@@ -65,26 +69,22 @@ class Noticed:
         return ids
 
 
-def vanished(store: Store, fragments: Sequence[Fragment], compared: set[str]) -> list[str]:
+def vanished(store: Store, changed: Mapping[str, Sequence[Fragment]], keys: set[str]) -> list[str]:
     """Ids of rows that are done and no longer in the source.
 
     Args:
         store: the sink.
-        fragments: the source.
-        compared: files that have changed, and nothing if rows were missing where ids don't tell files.
+        changed: files that were compared, each with all that it holds; the name is empty where ids tell no files.
+        keys: of all files that there are.
 
     Raises:
         UserError: source or sink fail.
     """
     told, parts = Seen.load(store), ledger.by_file(ledger.committed(store))
-    of_file: dict[str, list[Fragment]] = {}
-    for fragment in fragments:
-        of_file.setdefault(fragment.file, []).append(fragment)
-    keys = set(map(ledger.file_key, of_file))
     gone = [names for key, names in parts.items() if key not in keys]
     found = [i for names in gone for i in _missing(store, names, "", None, told)]
-    for file in compared & of_file.keys():
-        there = np.sort(np.concatenate([_hashed(fragment.all_ids()) for fragment in of_file[file]]))
+    for file, fragments in changed.items():
+        there = np.sort(np.concatenate([_hashed(fragment.all_ids()) for fragment in fragments]))
         found += _missing(store, parts.get(ledger.file_key(file), []), file, there, told)
     return sorted(set(found))
 

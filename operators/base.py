@@ -308,9 +308,10 @@ class _Outcome:
         good = [place for place in range(len(rows)) if place not in produced.errors]
         self.errors |= {rows[place]: error for place, error in produced.errors.items()}
         self.rows += [rows[place] for place in good]
+        at = pa.array(good, pa.int64())
         for name, chunks in self.columns.items():
             given = produced.columns[name]
-            chunks.append(given.take(good) if isinstance(given, pa.Array) else [given[place] for place in good])
+            chunks.append(given.take(at) if isinstance(given, pa.Array) else [given[place] for place in good])
 
     def fail(self, row: int, error: Exception) -> None:
         if isinstance(error, RowError):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lance
@@ -27,6 +32,7 @@ from tests.jobs.test_formats import rows as hard_rows
 
 SCHEMA = pa.schema([pa.field("n", pa.int16(), metadata={"of": "n"}), *columns.LINEAGE], {b"latentmill": b"1"})
 LANCE = FORMATS[SinkFormat.LANCE]
+ROOT = Path(__file__).parents[2]
 
 
 class PowerCutError(Exception):
@@ -260,6 +266,25 @@ def test_another_run_that_takes_over_before_any_operation_is_right_and_this_one_
         with contextlib.suppress(SinkError):
             runs(Clocked(uri, clock))
         assert seen(Store(uri)) == WANTED, at
+
+
+def test_drivers_that_are_killed_at_random_moments_lose_and_double_nothing(sink):
+    program = "import sys; from tests.jobs.test_lance import *; print(flush=True); runs(Store(sys.argv[1]))"
+    rng, killed = random.Random(3), 0
+    while killed < 8:
+        driver = subprocess.Popen([sys.executable, "-c", program, sink.uri], stdout=subprocess.PIPE, cwd=ROOT)
+        driver.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(rng.uniform(0, 0.3))
+        driver.kill()
+        killed += driver.wait() == -signal.SIGKILL
+        if driver.returncode == 0:
+            assert seen(sink) == WANTED
+            sink = Store(f"{sink.uri}-again")
+    runs(sink)
+    assert seen(sink) == WANTED
+    counted = {ledger.stem(name) for name in ledger.committed(sink)}
+    assert {ledger.stem(name) for name in sink.names(FILES)} <= counted
 
 
 def test_a_task_that_wrote_other_bytes_of_a_part_leaves_nothing(sink):

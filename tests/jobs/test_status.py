@@ -44,7 +44,7 @@ def ended():
 def test_a_run_that_goes_on_tells_how_far_it_is(sink, broken):
     numbers = job(sink, broken)
     (broken / "table#1+fragile.b").write_text("not_finite")
-    run = begun(numbers, beat_seconds=0.5)
+    run = begun(numbers, beat_seconds=2.0)
     run.commit([0, 1])
     while (told := look(Store.at(sink))).rows_done < 6:
         assert told.state is State.RUNNING

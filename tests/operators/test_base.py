@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import pytest
 
 from operators import KINDS, columns
 from operators.base import Column, Kind, Operator, Produced, Spec, column_options, required, values
-from operators.errors import ColumnError, NotFiniteError, RowError, ValueMissingError
+from operators.errors import ColumnError, NotFiniteError, ProcessKilledError, RowError, ValueMissingError
 from operators.seeds import step_seeds
+from operators.watch import Watch
 
 
 class Divide(Spec):
@@ -80,6 +82,42 @@ def test_rows_come_out_in_order_whatever_their_groups() -> None:
     assert divider.batches == [2, 1, 2]
     assert result[columns.ROW_ID].to_pylist() == ["0", "1", "2", "3", "4"]
     assert result["seed_used"].to_pylist() == step_seeds(result[columns.SEED], "divide")
+
+
+def test_a_batch_of_which_nothing_is_left_leaves_the_others_be() -> None:
+    result = Divide().load(batch_rows=1)(table((1e300, 1e-300), (4, 2)))
+    assert codes(result) == ["not_finite", None]
+    assert result["quotient"].to_pylist() == [None, 2]
+
+
+class OneByOne(Watch):
+    """Has families taken alone, and some rows not at all."""
+
+    def __init__(self, *killers: str) -> None:
+        self.killers = killers
+        self.seen: list[list[str]] = []
+
+    def refused(self, row_ids: Sequence[str]) -> list[RowError | None]:
+        return [ProcessKilledError("it died") if row in self.killers else None for row in row_ids]
+
+    def pieces(self, row_ids: Sequence[str], least: int = 1) -> Iterator[slice]:
+        for first in range(0, len(row_ids), least):
+            self.seen.append(list(row_ids[first : first + least]))
+            yield slice(first, first + least)
+
+
+def test_rows_that_are_refused_are_not_tried_and_the_others_come_out_the_same() -> None:
+    rows = table((1, 2), (2, 4), (3, 0), (4, 8))
+    watch = OneByOne("1/divide.b", "3/divide.a", "3/divide.b")
+    divider = Divide(labels=("a", "b")).load()
+    result = divider(rows, watch)
+    alone = divider(rows)
+    failed = "operator_failed"
+    assert codes(result) == [None, None, None, "process_killed", failed, failed, "process_killed", "process_killed"]
+    assert result["seed_used"].to_pylist()[:3] == alone["seed_used"].to_pylist()[:3]
+    families = [[f"{row}/divide.{label}" for label in "ab"] for row in range(4)]
+    tried = [[row] for family in families[:3] for row in family if row != "1/divide.b"]
+    assert watch.seen == families + tried
 
 
 def test_only_the_failing_rows_are_rejected() -> None:
