@@ -61,6 +61,7 @@ def test_a_killed_process_that_no_row_ended_costs_no_row(tmp_path):
     assert starts(tmp_path) == 4
 
 
+@pytest.mark.long
 def test_a_step_that_ends_the_process_on_every_row_ends_the_job(tmp_path):
     with pytest.raises(ResourceError, match="poisoned: the process died on each of the first 4 rows"):
         job(tmp_path, dict.fromkeys(range(ROWS), "kill")).run()
@@ -72,6 +73,7 @@ def test_a_step_that_can_not_be_loaded_ends_the_job_at_once(tmp_path):
     assert starts(tmp_path) == 1
 
 
+@pytest.mark.long
 def test_a_step_that_ends_the_process_as_it_loads_ends_the_job(tmp_path):
     with pytest.raises(ResourceError, match="poisoned: the process died 5 times while weights were loaded"):
         job(tmp_path, loading="kill").run()
