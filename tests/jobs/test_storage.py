@@ -126,7 +126,15 @@ def test_a_winner_whose_answer_was_lost_finds_out_that_it_won(proxy: tuple[Flaky
     assert not store.put_new("epoch", b"another's")
 
 
-@pytest.mark.parametrize("trouble", [Trouble.STATUS, Trouble.CUT_UPLOAD, Trouble.CUT_ANSWER, Trouble.LOSE_ANSWER])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Trouble.STATUS,
+        Trouble.CUT_UPLOAD,
+        pytest.param(Trouble.CUT_ANSWER, marks=pytest.mark.long),
+        pytest.param(Trouble.LOSE_ANSWER, marks=pytest.mark.long),
+    ],
+)
 def test_operations_outlast_trouble(proxy: tuple[Flaky, Store], trouble: Trouble) -> None:
     middle, store = proxy
     data = os.urandom(100_000)
