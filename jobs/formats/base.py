@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -101,17 +99,3 @@ class DataFormat(ABC):
         Raises:
             SpecError: it can't.
         """
-
-
-@contextmanager
-def opened(store: Store, name: str) -> Iterator[Any]:
-    """An object's bytes, for as long as the block lasts.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    stream = store.open(name)
-    if stream is None:
-        raise FileNotFoundError(name)
-    with stream:
-        yield stream

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.formats import naming
-from jobs.formats.base import DataFormat, Packed, opened
+from jobs.formats.base import DataFormat, Packed
 from jobs.formats.parquet import encoded
 from jobs.storage import Store
 from operators import columns
@@ -50,7 +50,7 @@ class ImageFolderFormat(DataFormat):
     def batches(self, store: Store, name: str, needed: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, with every picture read."""
         folder = f"{self.folder}/{name}"
-        with opened(store, f"{folder}/{METADATA}") as stream, pq.ParquetFile(stream) as table:
+        with store.open(f"{folder}/{METADATA}") as stream, pq.ParquetFile(stream) as table:
             for batch in table.iter_batches(_BATCH, use_threads=False):
                 yield _with_pictures(store, folder, batch, needed)
 

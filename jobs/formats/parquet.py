@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.formats.base import DataFormat, Packed, opened
+from jobs.formats.base import DataFormat, Packed
 from jobs.storage import Store
 
 _BATCH = 64
@@ -27,7 +27,7 @@ class ParquetFormat(DataFormat):
     def batches(self, store: Store, name: str, needed: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Every row group, checksums included."""
         with (
-            opened(store, f"{self.folder}/{name}") as stream,
+            store.open(f"{self.folder}/{name}") as stream,
             pq.ParquetFile(stream, buffer_size=_BUFFER, page_checksum_verification=True) as parquet,
         ):
             yield from parquet.iter_batches(_BATCH, columns=needed, use_threads=False)

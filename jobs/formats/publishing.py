@@ -116,7 +116,8 @@ def _make(change: _Change, schema: pa.Schema) -> None:
     place = location(change.sink)
     new, replaced = _told(change.sink, change.parts)
     held = holders(change.sink, replaced, change.epoch)
-    kept = _kept(change, held, replaced) if change.table else []
+    fragments = change.table.get_fragments() if change.table else []
+    kept = _kept(fragments, change.gone, held, replaced)
     added, removed = sum(fragment.num_rows for fragment in new), sum(one.lost for one in kept)
     version = change.table.version if change.table else 0
     snapshot = Snapshot(
@@ -169,10 +170,11 @@ def _told(sink: Store, parts: Sequence[str]) -> tuple[list[FragmentMetadata], di
     return fragments, replaced
 
 
-def _kept(change: _Change, held: Holders, replaced: dict[str, set[str]]) -> list[_Kept]:
+def _kept(
+    fragments: list[LanceFragment], gone_parts: list[str], held: Holders, replaced: dict[str, set[str]]
+) -> list[_Kept]:
     """What becomes of each fragment of the table."""
-    assert change.table is not None  # noqa: S101
-    gone = {ledger.stem(name) for name in change.gone}
+    gone = {ledger.stem(name) for name in gone_parts}
     ids_in = {ledger.stem(name): ids for name, ids in held.items()}
     everything = set().union(*replaced.values())
 
@@ -185,7 +187,7 @@ def _kept(change: _Change, held: Holders, replaced: dict[str, set[str]]) -> list
         return _Kept(fragment, _without(fragment, ids) if ids else fragment.metadata)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(kept, change.table.get_fragments()))
+        return list(pool.map(kept, fragments))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from jobs.formats import naming
-from jobs.formats.base import DataFormat, Packed, opened
+from jobs.formats.base import DataFormat, Packed
 from jobs.formats.samples import SCHEMA, Layout
 from jobs.formats.shards import members, split
 from jobs.storage import Store
@@ -36,7 +36,7 @@ class WebDatasetFormat(DataFormat):
 
     def batches(self, store: Store, name: str, needed: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Every sample of the shard."""
-        with opened(store, f"{self.folder}/{name}") as stream:
+        with store.open(f"{self.folder}/{name}") as stream:
             files = members(stream, "r|*")
             layout = Layout.parse(next(files).read())
             for key, sample in groupby(files, lambda file: split(file.name)[0]):

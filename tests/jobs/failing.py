@@ -40,6 +40,10 @@ class Failing(Store):
         self.supply.use()
         return super().put_new(name, data)
 
+    def copy(self, name: str, to: str) -> None:
+        self.supply.use()
+        super().copy(name, to)
+
     def remove(self, names) -> None:
         for name in names:
             self.supply.use()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-
 import pytest
 
 from jobs import ledger, switch
@@ -12,50 +9,9 @@ from jobs.ledger import FOLDERS, Mode, Start
 from jobs.sources.files import list_files
 from jobs.storage import Store
 from operators.errors import SinkError
+from tests.jobs.failing import Failing, PowerCutError, Supply
 
 OLD, NEW = "plan of old", "plan of new"
-
-
-class PowerCutError(Exception):
-    pass
-
-
-@dataclass
-class Supply:
-    """How many more changes a store makes before its power is cut."""
-
-    left: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def use(self):
-        with self.lock:
-            if self.left == 0:
-                raise PowerCutError
-            self.left -= 1
-
-
-@dataclass(frozen=True)
-class Failing(Store):
-    """A store that works until its power is cut, and then not at all."""
-
-    supply: Supply
-
-    def put(self, name, data):
-        self.supply.use()
-        super().put(name, data)
-
-    def put_new(self, name, data):
-        self.supply.use()
-        return super().put_new(name, data)
-
-    def copy(self, name, to):
-        self.supply.use()
-        super().copy(name, to)
-
-    def remove(self, names):
-        for name in names:
-            self.supply.use()
-            super().remove([name])
 
 
 @pytest.fixture(params=["local", "memory"])
