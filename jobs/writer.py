@@ -66,7 +66,12 @@ class Writer:
             rejects: the rejected rows, :meth:`reasoned`.
             outcomes: as in :data:`OUTCOME`.
             noted: as for :meth:`commit`.
+
+        Raises:
+            SinkError: a later run has taken over the sink, or it can't be written.
         """
+        # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
+        self.epoch.refuse_if_overtaken()
         told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
         about = {**(rejects.schema.metadata or {}), **noted}
         self.epoch.commit(
