@@ -24,13 +24,14 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import Job, ledger
-from jobs.holder import Holder
-from jobs.ledger import Start
+from jobs import Job
 from jobs.plan import Plan
+from jobs.sink import ledger
+from jobs.sink.holder import Holder
+from jobs.sink.ledger import Start
+from jobs.sink.writer import OUTCOME
 from jobs.sources import Fragment
-from jobs.storage import Store
-from jobs.writer import OUTCOME
+from jobs.stores.store import Store
 
 PART_ROWS = 256
 FILES = 1000

@@ -82,8 +82,8 @@ def run(
     os.environ.setdefault(*_LOOPBACK_ONLY)
     from rich.console import Console
 
-    from jobs.ledger import Mode
     from jobs.runner import run as run_plan
+    from jobs.sink.ledger import Mode
 
     with file.located(), others_held_back() as stderr:
         summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
@@ -139,7 +139,7 @@ def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
     """Say how far a job is, by its sink alone; it may be running anywhere, dead or done."""
     from jobs.show_sink import shown_status, status_line
     from jobs.status import State, look
-    from jobs.storage import Store
+    from jobs.stores.store import Store
 
     store, shown = Store.at(sink), status_line if watch else shown_status
     told = look(store, exact)
@@ -158,7 +158,7 @@ def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
 def verify(sink: str, job_file: Path | None, weights: bool, as_json: bool) -> None:
     """Read a sink to its last byte and hold it against its own outcomes."""
     from jobs.show_sink import shown_verdict
-    from jobs.storage import Store
+    from jobs.stores.store import Store
     from jobs.verify import verify as verified
 
     plan = None if job_file is None else _read(job_file, [], None).plan()
@@ -175,7 +175,7 @@ def snapshots(sink: str, as_json: bool) -> None:
     """List what runs did to a sink with `format: lance`, each with the number to read it by."""
     from jobs.formats.snapshots import made
     from jobs.show_sink import shown_snapshots
-    from jobs.storage import Store
+    from jobs.stores.store import Store
 
     found = made(Store.at(sink))
     click.echo(json.dumps([one.as_json() for one in found]) if as_json else shown_snapshots(found))

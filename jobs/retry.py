@@ -2,7 +2,7 @@
 
 A part's rejects become one part of the run that tries them again. Of all rows that a source row becomes, only those
 that had been rejected are taken: the others are in the dataset already. The new part's name tells which part's rejects
-it stands for, so that these no longer count from the moment that it is committed; see :mod:`jobs.attempts`.
+it stands for, so that these no longer count from the moment that it is committed; see :mod:`jobs.sink.attempts`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ray.data import Dataset
 from rich.console import Console
 
 from cluster import pools
-from jobs import ledger, rejects
-from jobs.access import opened
-from jobs.ledger import Epoch, Mode
 from jobs.mistakes import meant
-from jobs.parts import pack
+from jobs.pipeline.parts import pack
+from jobs.pipeline.reader import FOLDER, Stamp
 from jobs.plan import Plan, plan_over
-from jobs.reader import FOLDER, Stamp
-from jobs.rejects import Chosen
 from jobs.report import Summary
-from jobs.retrial import RETRIES, RetryWriter
 from jobs.runner import run
+from jobs.sink import ledger, rejects
+from jobs.sink.ledger import Epoch, Mode
+from jobs.sink.rejects import Chosen
+from jobs.sink.retrial import RETRIES, RetryWriter
+from jobs.sink.tally import tally
 from jobs.sources import Described
 from jobs.sources.files import Folder
 from jobs.sources.selection import fetched
 from jobs.spec import Job
-from jobs.storage import Store
-from jobs.tally import tally
+from jobs.stores.access import opened
+from jobs.stores.store import Store
 from operators import columns
 from operators.errors import RowError, SinkError, UserError
 

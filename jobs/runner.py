@@ -15,15 +15,16 @@ from rich.console import Console
 
 from cluster.connect import capacity, connect
 from cluster.resources import Placement, place
-from jobs import ledger, pipeline, seen, switch
-from jobs.holder import Holder, refuse_if_held
-from jobs.ledger import NEXT, Mode, Start
-from jobs.noticed import Noticed
+from jobs.pipeline import dataset
+from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
-from jobs.reader import Stamp
-from jobs.record import Record
 from jobs.report import Summary, progress
-from jobs.storage import Store
+from jobs.sink import ledger, seen, switch
+from jobs.sink.holder import Holder, refuse_if_held
+from jobs.sink.ledger import NEXT, Mode, Start
+from jobs.sink.noticed import Noticed
+from jobs.sink.record import Record
+from jobs.stores.store import Store
 from jobs.work import NewRows, Work
 from operators import Spec
 from operators.errors import ModelError, UserError
@@ -75,9 +76,9 @@ def run(
                     plan.format.settle(epoch, plan.output, before=epoch.number)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
                 read, noticed = partial(work.parts, plan, stamp, epoch), Noticed()
-                parts = pipeline.dataset(plan, placements, read, work.writer(plan, epoch))
+                parts = dataset.assemble(plan, placements, read, work.writer(plan, epoch))
                 with progress(summary, plan.rows, console) as shown, _users_errors():
-                    for report in pipeline.reports(parts):
+                    for report in dataset.reports(parts):
                         summary.add(report)
                         noticed.add(report)
                         record.tell(summary)

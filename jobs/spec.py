@@ -217,8 +217,8 @@ class Job(BaseModel):
         Raises:
             UserError: as in :meth:`plan`; or a model can't be had, the cluster can't hold the steps, the sink refuses.
         """
-        from jobs.ledger import Mode
         from jobs.runner import run
+        from jobs.sink.ledger import Mode
 
         return run(self.plan(), address, mode=Mode(mode), take_over=take_over)
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from jobs import ledger
-from jobs.holder import PATIENCE, Holder
-from jobs.ledger import Mode, Start
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.holder import PATIENCE, Holder
+from jobs.sink.ledger import Mode, Start
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 _READERS = 16
@@ -156,7 +156,7 @@ def _begins_anew(record: dict[str, Any], before: dict[str, Any]) -> bool:
 
 
 def _counted(place: Store, names: list[str]) -> tuple[int, Counter[str]]:
-    from jobs.tally import tally
+    from jobs.sink.tally import tally
 
     found = tally(place, names)
     return found.rows, found.rejected

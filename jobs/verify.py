@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from jobs.formats import SinkFormat
-from jobs.ledger import RUNS
 from jobs.plan import Plan
+from jobs.sink.ledger import RUNS
 from jobs.status import State, look, runs
-from jobs.storage import Store
+from jobs.stores.store import Store
 from jobs.verifying import models, part, whole
 from jobs.verifying.listing import Listing
 from jobs.verifying.part import Seen

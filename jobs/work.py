@@ -6,12 +6,12 @@ from typing import Protocol
 
 from ray.data import Dataset
 
-from jobs import pipeline
-from jobs.ledger import Epoch
+from jobs.pipeline import dataset
+from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
-from jobs.reader import Stamp
 from jobs.report import Summary
-from jobs.writer import Writer
+from jobs.sink.ledger import Epoch
+from jobs.sink.writer import Writer
 
 
 class Work(Protocol):
@@ -33,7 +33,7 @@ class NewRows:
     def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
         """Read from the source."""
         # A generation that is to replace another one is whole at once: its rows are made once.
-        return pipeline.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink)
+        return dataset.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink)
 
     def writer(self, plan: Plan, epoch: Epoch) -> Writer:
         """One part, one commit."""

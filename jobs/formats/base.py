@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from jobs.formats.snapshots import Snapshot
-from jobs.ledger import Epoch
-from jobs.storage import Store
+from jobs.sink.ledger import Epoch
+from jobs.stores.store import Store
 
 _WRITERS = 16
 

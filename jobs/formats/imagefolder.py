@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.formats import naming
 from jobs.formats.base import DataFormat, Packed
 from jobs.formats.parquet import encoded
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators import columns
 from operators.errors import SpecError
 

@@ -14,8 +14,8 @@ from jobs.formats.base import DataFormat, Packed
 from jobs.formats.publishing import publish, sweep
 from jobs.formats.snapshots import Snapshot
 from jobs.formats.table import FILES, FRAGMENT, location, options_for
-from jobs.ledger import Epoch
-from jobs.storage import Store
+from jobs.sink.ledger import Epoch
+from jobs.stores.store import Store
 from operators.errors import SpecError
 
 _VERSION = "2.2"

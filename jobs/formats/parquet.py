@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.formats.base import DataFormat, Packed
-from jobs.storage import Store
+from jobs.stores.store import Store
 
 _BATCH = 64
 _BUFFER = 1 << 22

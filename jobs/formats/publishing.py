@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import ledger
-from jobs.access import explained
 from jobs.formats.replacing import Holders, forget, holders
 from jobs.formats.snapshots import Snapshot, record, recorded
 from jobs.formats.table import FILES, FRAGMENT, REPLACED, location, options_for, table
-from jobs.ledger import Epoch
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.ledger import Epoch
+from jobs.stores.access import explained
+from jobs.stores.store import Store
 from operators.columns import SOURCE_ID
 from operators.errors import SinkError
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs import ledger
 from jobs.formats.parquet import encoded
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.stores.store import Store
 from operators.columns import SOURCE_ID
 
 Holders = dict[str, list[str]]

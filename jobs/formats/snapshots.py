@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
-from jobs.ledger import STATE
-from jobs.storage import Store
+from jobs.sink.ledger import STATE
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 SNAPSHOTS = f"{STATE}/snapshots"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jobs.formats import naming
 from jobs.formats.base import DataFormat, Packed
 from jobs.formats.samples import SCHEMA, Layout
 from jobs.formats.shards import members, split
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators import columns
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.content import mark
+from jobs.sources.content import mark
 from jobs.sources.files import Folder
 from jobs.sources.selection import Selection
 from jobs.sources.spec import RowOptions

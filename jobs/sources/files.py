@@ -10,14 +10,14 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs import access
-from jobs.access import opened
-from jobs.failures import Failure, failure, storage_errors
 from jobs.formats.table import TABLE
-from jobs.ledger import DATA, NEXT, STATE, SWITCH
-from jobs.listing import found, version
-from jobs.patience import patiently
-from jobs.reading import PatientFile
+from jobs.sink.ledger import DATA, NEXT, STATE, SWITCH
+from jobs.stores import access
+from jobs.stores.access import opened
+from jobs.stores.failures import Failure, failure, storage_errors
+from jobs.stores.listing import found, version
+from jobs.stores.patience import patiently
+from jobs.stores.reading import PatientFile
 from operators.errors import SourceError
 
 explained = partial(access.explained, kind=SourceError)

@@ -11,9 +11,9 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from jobs.content import content_hashes
 from jobs.formats.imagefolder import picture_in
 from jobs.sources.base import Scan, Source
+from jobs.sources.content import content_hashes
 from jobs.sources.files import File, Listing, explained
 from jobs.sources.spec import SourceSpec
 from jobs.sources.table import cut

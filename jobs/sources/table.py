@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.content import content_hashes
 from jobs.sources.base import Located, Scan, Source, Stretch, numbered
+from jobs.sources.content import content_hashes
 from jobs.sources.files import Folder
 from jobs.sources.spec import RowOptions
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from jobs import ledger
-from jobs.attempts import retried
 from jobs.formats import SinkFormat
-from jobs.ledger import OUTCOMES, REJECTS
+from jobs.sink import ledger
+from jobs.sink.attempts import retried
+from jobs.sink.ledger import OUTCOMES, REJECTS
 from jobs.status import State, Status
-from jobs.storage import Store
+from jobs.stores.store import Store
 from jobs.verifying.stored import Stored, stored
 from jobs.verifying.verdict import Code, Fault
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.failures import line
 from jobs.spec import Job
+from jobs.stores.failures import line
 from jobs.verifying.verdict import Code, Fault
 from operators.errors import ModelError
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.ledger import OUTCOMES, REJECTS
-from jobs.storage import Store
+from jobs.sink.ledger import OUTCOMES, REJECTS
+from jobs.stores.store import Store
 from jobs.verifying.listing import Listed
 from jobs.verifying.stored import Batches, DamagedError, Stored, parquet
 from jobs.verifying.verdict import Code, Fault

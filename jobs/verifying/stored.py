@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import ledger
-from jobs.failures import line
 from jobs.formats import FORMATS, SinkFormat
 from jobs.formats.table import TABLE, table
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.stores.failures import line
+from jobs.stores.store import Store
 
 _BATCH = 64
 _BUFFER = 1 << 22

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.ledger import OUTCOMES, REJECTS
+from jobs.sink.ledger import OUTCOMES, REJECTS
 from jobs.verifying.listing import Listing
 from jobs.verifying.part import Hashes, Seen
 from jobs.verifying.verdict import Code, Fault

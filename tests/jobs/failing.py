@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from jobs.storage import Store
+from jobs.stores.store import Store
 
 
 class PowerCutError(Exception):

@@ -7,11 +7,12 @@ import sys
 
 import pyarrow as pa
 
-from jobs import Job, ledger
-from jobs.holder import Holder
-from jobs.ledger import Start
-from jobs.record import Record
-from jobs.storage import Store
+from jobs import Job
+from jobs.sink import ledger
+from jobs.sink.holder import Holder
+from jobs.sink.ledger import Start
+from jobs.sink.record import Record
+from jobs.stores.store import Store
 
 
 def started(uri: str, beat_seconds: float, boot: str | None = None) -> tuple[ledger.Epoch, Record]:

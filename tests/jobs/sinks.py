@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs import Job, ledger, rejects
-from jobs.holder import Holder
-from jobs.ledger import Epoch, Mode, Start
-from jobs.parts import unpack
+from jobs import Job
+from jobs.pipeline.parts import unpack
+from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
-from jobs.reader import Stamp
-from jobs.record import Record
-from jobs.rejects import Chosen
 from jobs.report import Summary
-from jobs.retrial import RetryWriter
 from jobs.retry import Again, plan_again
-from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.sink import ledger, rejects
+from jobs.sink.holder import Holder
+from jobs.sink.ledger import Epoch, Mode, Start
+from jobs.sink.record import Record
+from jobs.sink.rejects import Chosen
+from jobs.sink.retrial import RetryWriter
+from jobs.sink.writer import Writer
+from jobs.stores.store import Store
 from tests.jobs.steps import Fragile
 
 ROWS, PART_ROWS = 12, 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.access import explained
-from jobs.storage import Store
+from jobs.stores.access import explained
+from jobs.stores.store import Store
 from operators.errors import SinkError, SourceError, UserError
 
 

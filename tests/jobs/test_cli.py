@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import Job, ledger
+from jobs import Job
 from jobs.cli import main
-from jobs.ledger import Start
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.ledger import Start
+from jobs.stores.store import Store
 from operators import KINDS
 
 JOB = """
@@ -162,10 +163,11 @@ def test_interrupted_it_says_so(tmp_path: Path) -> None:
 def test_plan_imports_nothing_heavy(job: Path) -> None:
     code = f"""
 import sys
-from jobs import Job, ledger
+from jobs import Job
+from jobs.sink import ledger
 from jobs.cli import main
-from jobs.ledger import Start
-from jobs.storage import Store
+from jobs.sink.ledger import Start
+from jobs.stores.store import Store
 from operators import KINDS
 try:
     main(["plan", {str(job)!r}])

@@ -1,4 +1,4 @@
-from jobs.difference import differences, shown
+from jobs.sink.difference import differences, shown
 
 OLD = {
     "source": {"uri": "photos/", "id": None},

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from jobs.done import DoneRows
+from jobs.sink.done import DoneRows
 
 
 def outcomes(ids, outputs=1, rejects=0, attempt=1):

@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from jobs import patience
-from jobs.failures import Failure, failure
-from jobs.patience import patiently
-from jobs.storage import Store
+from jobs.stores import patience
+from jobs.stores.failures import Failure, failure
+from jobs.stores.patience import patiently
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from jobs import patience
 from jobs.sources.files import list_files
-from jobs.storage import Store
+from jobs.stores import patience
+from jobs.stores.store import Store
 from operators.errors import SinkError, SourceError
 from tests.flaky import Fault, Flaky, Trouble, flaky
 from tests.jobs.reading import described, ids, read
@@ -227,7 +227,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_an_error(server: Server) ->
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import Job, ledger
+from jobs import Job
 from jobs.formats import FORMATS, SinkFormat, naming
-from jobs.ledger import Start
-from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.sink import ledger
+from jobs.sink.ledger import Start
+from jobs.sink.writer import Writer
+from jobs.stores.store import Store
 from operators import columns, tensors
 from operators.errors import SinkError, SpecError
 from operators.images import encode_all

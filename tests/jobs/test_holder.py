@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.holder import PATIENCE, Holder, refuse_if_held
-from jobs.storage import Store
+from jobs.sink.holder import PATIENCE, Holder, refuse_if_held
+from jobs.stores.store import Store
 from operators.errors import SinkError
 from tests.jobs.holding import started
 

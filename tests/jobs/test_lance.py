@@ -18,13 +18,13 @@ import lance
 import pyarrow as pa
 import pytest
 
-from jobs import ledger, switch
 from jobs.formats import FORMATS, SinkFormat
 from jobs.formats.snapshots import recorded
 from jobs.formats.table import FILES, REPLACED
-from jobs.ledger import Mode, Start
-from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.sink import ledger, switch
+from jobs.sink.ledger import Mode, Start
+from jobs.sink.writer import Writer
+from jobs.stores.store import Store
 from operators import columns
 from operators.errors import SinkError
 from operators.images import decode

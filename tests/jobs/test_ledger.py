@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import ledger
-from jobs.ledger import Mode, Start
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.ledger import Mode, Start
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 

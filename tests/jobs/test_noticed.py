@@ -6,11 +6,11 @@ import io
 import tarfile
 from collections import defaultdict
 
-from jobs import ledger, seen
-from jobs.ledger import Epoch
-from jobs.noticed import vanished
-from jobs.seen import GONE
-from jobs.storage import Store
+from jobs.sink import ledger, seen
+from jobs.sink.ledger import Epoch
+from jobs.sink.noticed import vanished
+from jobs.sink.seen import GONE
+from jobs.stores.store import Store
 from tests.jobs.reading import described
 from tests.jobs.test_recall import commit, parquet_files
 

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import ledger
-from jobs.ledger import Start
-from jobs.reader import Stamp, marked, shares
-from jobs.recall import Recall, WholeFile
-from jobs.seen import Seen
+from jobs.pipeline.reader import Stamp, marked, shares
+from jobs.sink import ledger
+from jobs.sink.ledger import Start
+from jobs.sink.recall import Recall, WholeFile
+from jobs.sink.seen import Seen
+from jobs.sink.writer import Writer
 from jobs.sources import Described, Fragment
-from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.stores.store import Store
 from operators import columns
 from operators.errors import SinkError
 from tests.jobs.reading import described

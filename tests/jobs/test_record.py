@@ -8,7 +8,7 @@ import time
 import pytest
 
 from jobs.report import Summary
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 from tests.jobs.holding import started
 

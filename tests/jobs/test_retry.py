@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from jobs import ledger
-from jobs.ledger import DATA, OUTCOMES, REJECTS, Mode
-from jobs.recall import Recall
 from jobs.retry import plan_again
-from jobs.seen import Seen
+from jobs.sink import ledger
+from jobs.sink.ledger import DATA, OUTCOMES, REJECTS, Mode
+from jobs.sink.recall import Recall
+from jobs.sink.seen import Seen
+from jobs.sink.tally import tally
 from jobs.status import look
-from jobs.storage import Store
-from jobs.tally import tally
+from jobs.stores.store import Store
 from jobs.verify import verify
 from operators import columns
 from operators.errors import SinkError, UserError

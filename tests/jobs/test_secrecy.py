@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from jobs import Job
-from jobs.access import explained
 from jobs.cli import main
 from jobs.secrecy import redacted, refuse_credentials
+from jobs.stores.access import explained
 from operators.errors import ImageMissingError, SourceError, SpecError
 from operators.images import decode
 

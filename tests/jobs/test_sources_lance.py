@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from jobs.cli import cli
 from jobs.sources import SourceSpec
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError, SourceError
 from tests.jobs.reading import described, ids, read
 from tests.jobs.test_lance import begun, commit, ended

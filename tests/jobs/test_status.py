@@ -10,12 +10,12 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from jobs import ledger
-from jobs.holder import Holder
-from jobs.ledger import Mode
-from jobs.pace import Pace
+from jobs.sink import ledger
+from jobs.sink.holder import Holder
+from jobs.sink.ledger import Mode
+from jobs.sink.pace import Pace
 from jobs.status import State, look
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 from tests.jobs.sinks import HOUR, begun, done, job
 from tests.jobs.test_cli import HEAVY, latentmill

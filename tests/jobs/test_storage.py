@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 from tests.flaky import Fault, Flaky, Trouble, flaky
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 RACERS, RACES = 3, 4
 RACER = """
 import sys
-from jobs.storage import Store
+from jobs.stores.store import Store
 store, me = Store(sys.argv[1]), sys.argv[2]
 store.exists("warm")
 print("ready", flush=True)

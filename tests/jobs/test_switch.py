@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import ledger, switch
-from jobs.ledger import FOLDERS, Mode, Start
+from jobs.sink import ledger, switch
+from jobs.sink.ledger import FOLDERS, Mode, Start
 from jobs.sources.files import list_files
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.errors import SinkError
 from tests.jobs.failing import Failing, PowerCutError, Supply
 

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import ledger
-from jobs.ledger import DATA, OUTCOMES, REJECTS
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.ledger import DATA, OUTCOMES, REJECTS
+from jobs.stores.store import Store
 from jobs.verify import verify
 from jobs.verifying.verdict import CHECKS, Code
 from operators.images import encode_all

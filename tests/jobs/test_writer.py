@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import ledger
+from jobs.sink import ledger
 from operators.errors import SinkError
 from tests.jobs import sinks
 

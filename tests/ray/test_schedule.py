@@ -10,9 +10,10 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import Job, ledger
-from jobs.storage import Store
-from jobs.tally import tally
+from jobs import Job
+from jobs.sink import ledger
+from jobs.sink.tally import tally
+from jobs.stores.store import Store
 from tests.jobs.steps import Fragile
 from tests.ray.datasets import outcomes, rows
 

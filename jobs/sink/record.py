@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from jobs.ledger import RUNS, Epoch, Start
-from jobs.pace import Pace
 from jobs.plan import Plan
 from jobs.report import Summary
+from jobs.sink.ledger import RUNS, Epoch, Start
+from jobs.sink.pace import Pace
 from operators.errors import SinkError
 
 _PACKAGES = ("latentmill", "diffusers", "pillow", "pyarrow", "ray", "safetensors", "torch", "transformers")

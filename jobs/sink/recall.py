@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs import ledger
-from jobs.content import mark
-from jobs.done import COLUMNS, DoneRows
-from jobs.seen import Seen
+from jobs.sink import ledger
+from jobs.sink.done import COLUMNS, DoneRows
+from jobs.sink.seen import Seen
 from jobs.sources import Fragment
-from jobs.storage import Store
+from jobs.sources.content import mark
+from jobs.stores.store import Store
 from operators.columns import CONTENT_HASH, SOURCE_ID
 
 WHOLE = b"latentmill.file"

@@ -11,7 +11,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import glob_translate
 
-from jobs.patience import patiently
+from jobs.stores.patience import patiently
 
 Found = dict[str, dict[str, Any]]
 """What a file system tells of files, by path."""

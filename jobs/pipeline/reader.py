@@ -15,12 +15,12 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from jobs import ledger
-from jobs.content import content_hashes, mark
 from jobs.formats.table import REPLACED
-from jobs.parts import pack
-from jobs.recall import Recall, WholeFile, hashed
+from jobs.pipeline.parts import pack
+from jobs.sink import ledger
+from jobs.sink.recall import Recall, WholeFile, hashed
 from jobs.sources import Fragment
+from jobs.sources.content import content_hashes, mark
 from operators import columns
 from operators.seeds import row_seeds
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ledger import STATE, Epoch, epoch_of
-from jobs.storage import Store
+from jobs.sink.ledger import STATE, Epoch, epoch_of
+from jobs.stores.store import Store
 from operators.columns import SOURCE_ID
 
 FILES = f"{STATE}/files"

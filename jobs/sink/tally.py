@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ledger import REJECTS, outcomes
-from jobs.rejects import CODE, standing
-from jobs.storage import Store
+from jobs.sink.ledger import REJECTS, outcomes
+from jobs.sink.rejects import CODE, standing
+from jobs.stores.store import Store
 
 _READERS = 16
 

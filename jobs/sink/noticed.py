@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
 
-from jobs import ledger, seen
-from jobs.ledger import RUNS, Epoch
 from jobs.plan import Plan
-from jobs.seen import GONE, Seen
+from jobs.sink import ledger, seen
+from jobs.sink.ledger import RUNS, Epoch
+from jobs.sink.seen import GONE, Seen
 from jobs.sources import Fragment
-from jobs.storage import Store
+from jobs.stores.store import Store
 from operators.columns import SOURCE_ID
 
 VANISHED = "vanished.parquet"

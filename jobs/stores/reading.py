@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from jobs.patience import patiently
+from jobs.stores.patience import patiently
 
 
 class PatientFile(io.RawIOBase):

@@ -16,16 +16,17 @@ from ray.data import DataContext, Dataset
 from cluster import pools
 from cluster.connect import capacity
 from cluster.resources import Placement
-from jobs import ledger, suspects
-from jobs.parts import unpack
+from jobs.pipeline import suspects
+from jobs.pipeline.parts import unpack
+from jobs.pipeline.reader import Packer, Reader, Stamp, shares
+from jobs.pipeline.stage import StageActor
 from jobs.plan import Plan
-from jobs.reader import Packer, Reader, Stamp, shares
-from jobs.recall import Recall
-from jobs.seen import Seen
+from jobs.sink import ledger
+from jobs.sink.recall import Recall
+from jobs.sink.seen import Seen
+from jobs.sink.writer import Writer
 from jobs.sources.ray_dataset import RayDatasetSource
-from jobs.stage import StageActor
-from jobs.storage import Store
-from jobs.writer import Writer
+from jobs.stores.store import Store
 
 _SHARES = 100
 """Into so many the source is cut, or as many as there are CPUs: every share costs Ray some milliseconds."""
@@ -33,7 +34,7 @@ _SHARES = 100
 _SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
-def dataset(plan: Plan, placements: list[Placement], read: Callable[[], Dataset], writer: Writer) -> Dataset:
+def assemble(plan: Plan, placements: list[Placement], read: Callable[[], Dataset], writer: Writer) -> Dataset:
     """The whole run, not started yet; its rows are reports (JSON): one per committed part, and what was done before.
 
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new

@@ -6,7 +6,7 @@ outcomes object, whose name begins with its epoch. So at any time the parts that
 those of the epoch of that note and later ones. What a dead run's worker writes late is in neither, and is swept away.
 
 A start that overwrites writes its parts and notes below ``_latentmill/next``, as if that were the sink; epochs and
-records are the sink's own. :mod:`jobs.switch` then puts the new parts in the place of the old.
+records are the sink's own. :mod:`jobs.sink.switch` then puts the new parts in the place of the old.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.attempts import retried
-from jobs.difference import differences, shown
-from jobs.storage import Store
+from jobs.sink.attempts import retried
+from jobs.sink.difference import differences, shown
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 DATA, REJECTS = "data", "rejects"
@@ -78,7 +78,7 @@ class Start:
     columns: dict[str, str] = field(default_factory=dict)
     """The columns of the dataset and their types."""
     holder: dict[str, Any] = field(default_factory=dict)
-    """The process that runs it; see :mod:`jobs.holder`."""
+    """The process that runs it; see :mod:`jobs.sink.holder`."""
     beat_seconds: float = 5.0
     """How often that process shows that it lives."""
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jobs.formats import DataFormat, ParquetFormat
 from jobs.formats.parquet import encoded
-from jobs.ledger import Epoch, stem
+from jobs.sink.ledger import Epoch, stem
 from operators import columns
 
 OUTCOME = pa.schema(

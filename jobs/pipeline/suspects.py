@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.processes import Process
+from jobs.pipeline.processes import Process
 from operators.errors import ProcessKilledError, ResourceError, RowError
 from operators.watch import Watch
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import psutil
 
-from jobs.ledger import RUNS, Start, entry
-from jobs.storage import Store
+from jobs.sink.ledger import RUNS, Start, entry
+from jobs.stores.store import Store
 from operators.errors import SinkError
 
 PATIENCE = 6

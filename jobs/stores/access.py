@@ -10,9 +10,9 @@ from typing import Any
 import fsspec
 from fsspec.config import conf
 
-from jobs import patience
-from jobs.failures import Failure, failure, line, storage_errors
 from jobs.secrecy import redacted
+from jobs.stores import patience
+from jobs.stores.failures import Failure, failure, line, storage_errors
 from operators.errors import UserError
 
 _DRIVERS = {"s3": "latentmill[s3]", "s3a": "latentmill[s3]", "gs": "latentmill[gcs]", "gcs": "latentmill[gcs]"}
@@ -47,7 +47,7 @@ def opened(uri: str, **options: Any) -> tuple[Any, str]:
 
 
 def _tuned(protocol: str) -> dict[str, Any]:
-    """Options of a driver: most of trying again is left to :mod:`jobs.patience`, and no answer is waited for long."""
+    """Options of a driver: trying again is mostly left to :mod:`jobs.stores.patience`, no answer is waited for long."""
     if protocol in ("s3", "s3a"):
         return {
             "config_kwargs": conf.get("s3", {}).get("config_kwargs", {})

@@ -16,11 +16,11 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.access import explained, opened
-from jobs.failures import Failure, failure, storage_errors
-from jobs.listing import below
-from jobs.patience import patiently
-from jobs.reading import PatientFile
+from jobs.stores.access import explained, opened
+from jobs.stores.failures import Failure, failure, storage_errors
+from jobs.stores.listing import below
+from jobs.stores.patience import patiently
+from jobs.stores.reading import PatientFile
 from operators.errors import SinkError
 
 _UNFINISHED = ".unfinished"

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from cluster import pools
 from cluster.resources import Placement
-from jobs.parts import pack, unpack
-from jobs.suspects import Suspects
+from jobs.pipeline.parts import pack, unpack
+from jobs.pipeline.suspects import Suspects
 from operators import Spec, columns
 from operators.errors import UserError
 

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import rejects
-from jobs.attempts import retry_digest
-from jobs.rejects import ATTEMPT
-from jobs.writer import OUTCOME, Writer, counts, sorted_out
+from jobs.sink import rejects
+from jobs.sink.attempts import retry_digest
+from jobs.sink.rejects import ATTEMPT
+from jobs.sink.writer import OUTCOME, Writer, counts, sorted_out
 from operators import columns
 
 RETRIES = "latentmill.retries"

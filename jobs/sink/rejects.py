@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.attempts import retried
-from jobs.failures import line
-from jobs.ledger import REJECTS, parts
-from jobs.storage import Store
+from jobs.sink.attempts import retried
+from jobs.sink.ledger import REJECTS, parts
+from jobs.stores.failures import line
+from jobs.stores.store import Store
 from operators import Spec, columns
 from operators.errors import SinkError
 

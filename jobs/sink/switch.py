@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from jobs import ledger
-from jobs.ledger import FOLDERS, NEXT, NOTES, SWITCH, Epoch
-from jobs.storage import Store
+from jobs.sink import ledger
+from jobs.sink.ledger import FOLDERS, NEXT, NOTES, SWITCH, Epoch
+from jobs.stores.store import Store
 
 _COPIERS = 32
 

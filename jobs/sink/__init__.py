@@ -1,0 +1,1 @@
+"""What a sink holds beside rows: which parts count, who writes, what was done, and what was rejected."""
