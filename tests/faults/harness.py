@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 
 from tests.faults import driving
 from tests.faults.nodes import Nodes, ray_nodes
-from tests.faults.sinks import Difference, Found, Reader, found, looking
+from tests.faults.sinks import OUTCOMES, Difference, Found, Reader, found, looking
 from tests.flaky import Fault, Flaky, Trouble, flaky
 from tests.servers import KEY, SECRET, S3Server, s3_server
 
@@ -120,6 +120,30 @@ class Scene:
         if not differs.lost + differs.doubled + differs.altered + differs.orphans:
             self.server.files().rm(sink.removeprefix("s3://"), recursive=True)
         return told
+
+    def fails(self, sink: str, fault: Fault) -> tuple[int | None, str]:
+        """Run the job into a fault that lasts from its first commit on; its exit code, and what it said of its sink."""
+        self.proxy.calm()
+        first = len(self.proxy.requests)
+        process = self._start(f"{self.bucket}/{sink}")
+        while process.is_alive() and not self._commits(first):
+            time.sleep(0.01)
+        self.proxy.inject(fault)
+        process.join(_SECONDS)
+        self.proxy.calm()
+        said = [line for line in self._said().splitlines() if self.bucket in line]
+        return process.exitcode, said[-1]
+
+    def _commits(self, first: int) -> bool:
+        """Whether a part was committed since so many requests."""
+        return any(method == "PUT" and OUTCOMES in path for method, path in self.proxy.requests[first:])
+
+    def goes_on(self, sink: str) -> Difference:
+        """Run the job to its end; how its rows differ then from an undisturbed run's."""
+        uri = f"{self.bucket}/{sink}"
+        if self._through(uri, [], random.Random(0)) != 1:
+            raise RuntimeError(f"{uri} took more than one start: {self._said()}")
+        return Difference.between(self._found(uri), self.calm)
 
     def _through(self, sink: str, blows: list[Blow], rng: random.Random) -> int:
         left, starts = list(blows), 0
