@@ -3,8 +3,9 @@
 What is counted is memory of the processes' own (RssAnon): the object store, whose size is fixed, is shared by all.
 
 driver_mb_N    the driver's, when N rows have been committed
-workers_mb_N   that of all of Ray's workers together
-growth_mb      how much more both are at the last point than at the first
+worker_mb_N    that of the largest of Ray's workers
+workers_mb_N   that of all of them together; a reader ends when there is nothing left to read
+growth_mb      how much more the first two are at the last point than at the first
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ def measure(quick: bool) -> dict[str, Any]:
             # Shortly before the end all processes are still there.
             wait(run, folder / "sink" / "_latentmill" / "outcomes", rows // PART_ROWS - 4)
             figures[f"driver_mb_{rows}"] = round(own(run.pid), 1)
-            figures[f"workers_mb_{rows}"] = round(sum(own(worker) for worker in workers(run.pid)), 1)
+            sizes = [own(worker) for worker in workers(run.pid)]
+            figures[f"worker_mb_{rows}"] = round(max(sizes), 1)
+            figures[f"workers_mb_{rows}"] = round(sum(sizes), 1)
         if run.wait():
             raise RuntimeError((folder / "log.txt").read_text()[-2000:])
     first, last = points[0], points[-1]
-    grown = [figures[f"{who}_mb_{last}"] - figures[f"{who}_mb_{first}"] for who in ("driver", "workers")]
+    grown = [figures[f"{who}_mb_{last}"] - figures[f"{who}_mb_{first}"] for who in ("driver", "worker")]
     return figures | {"growth_mb": [round(each, 1) for each in grown]}
 
 

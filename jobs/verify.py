@@ -36,10 +36,12 @@ def verify(sink: Store, plan: Plan | None = None, weights: bool = False) -> Verd
     listing = Listing.of(sink, _format(records), status)
     with ThreadPoolExecutor(_THREADS) as pool:
         seen = list(pool.map(partial(part.inspect, sink, listing.rows), listing.parts))
+        seen += pool.map(partial(part.inspect_mixed, listing.rows), listing.rows.mixed)
     rows, lines = partial(part.row_ids, listing.rows), partial(part.source_ids, sink)
     verdict = Verdict(sink.uri, _looked_at(listing, seen))
     verdict.add(listing.orphans())
     verdict.add(fault for one in seen for fault in one.faults)
+    verdict.add(whole.rows_of_any_part(seen, lines, listing) if listing.rows.mixed else ())
     verdict.add(whole.doubled_rows(seen, rows, listing))
     verdict.add(whole.doubled_outcomes(seen, lines, listing.remedy))
     verdict.add(whole.wrong_rejects(seen, lines, listing.remedy))
@@ -63,7 +65,7 @@ def _looked_at(listing: Listing, seen: Sequence[Seen]) -> dict[Code, int]:
     rows = sum(len(one.rows) for one in seen)
     return {
         Code.UNREADABLE: sum(one.objects for one in seen),
-        Code.DATA_MISSING: len(seen),
+        Code.DATA_MISSING: len(listing.counted),
         Code.ORPHAN: listing.objects,
         Code.COLUMNS_DIFFER: sum(one.schema is not None for one in seen),
         Code.LINEAGE_INCOMPLETE: rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -38,10 +38,12 @@ class Stored:
     """What holds a part's rows, in the folder, by the stem of the part's name; or by its own name, if it is no part."""
     _open: Callable[[str], Batches]
     _suffix: str = ""
+    mixed: Sequence[str] = ()
+    """What may hold rows of any part: in a table, what its owner has made of the parts' fragments."""
 
     def where(self, part: str) -> str:
         """The object of a part, from the root of the sink."""
-        stem = ledger.stem(part)
+        stem = part if part in self.mixed else ledger.stem(part)
         return f"{self.folder}/{self.names.get(stem, stem + self._suffix)}"
 
     def has(self, part: str) -> bool:
@@ -55,7 +57,7 @@ class Stored:
             DamagedError: they are not there, or not as they were written.
             SinkError: the store fails.
         """
-        return _checked(lambda: self._open(self.names[ledger.stem(part)]))
+        return _checked(lambda: self._open(part if part in self.mixed else self.names[ledger.stem(part)]))
 
 
 def stored(sink: Store, kind: SinkFormat) -> Stored:
@@ -92,7 +94,9 @@ def _in_table(sink: Store) -> Stored:
     fragments = {
         ledger.stem(fragment.metadata.files[0].path): fragment for fragment in (found.get_fragments() if found else ())
     }
-    return Stored(TABLE, {stem: stem for stem in fragments}, lambda stem: fragments[stem].to_batches(batch_size=_BATCH))
+    ours = {stem: stem for stem in fragments if ledger.is_part(stem)}
+    mixed = sorted(fragments.keys() - ours.keys())
+    return Stored(TABLE, ours, lambda stem: fragments[stem].to_batches(batch_size=_BATCH), mixed=mixed)
 
 
 def _checked(read: Callable[[], Batches]) -> Batches:

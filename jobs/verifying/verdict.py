@@ -12,7 +12,7 @@ _ROWS_NAMED = 5
 
 
 class Code(StrEnum):
-    """What can be wrong with a sink; docs/running.md lists them."""
+    """What can be wrong with a sink; docs/runs.md lists them."""
 
     UNREADABLE = "unreadable"
     DATA_MISSING = "data_missing"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.sink.ledger import OUTCOMES, REJECTS
 from jobs.verifying.listing import Listing
-from jobs.verifying.part import Hashes, Seen
+from jobs.verifying.part import RESTORE, Hashes, Seen
 from jobs.verifying.verdict import Code, Fault
 
 _LOOKED_UP = 1000
@@ -73,6 +73,31 @@ def other_columns(parts: Sequence[Seen], listing: Listing) -> Iterator[Fault]:
             differing = sorted({field.name for field in {*schema} ^ {*expected}})
             what = f"column {', '.join(map(repr, differing)) or 'order'} is another than in {first}"
             yield Fault.about(Code.COLUMNS_DIFFER, what, listing.rows.where(name), listing.remedy(name))
+
+
+def rows_of_any_part(parts: Sequence[Seen], lines: Ids, listing: Listing) -> Iterator[Fault]:
+    """Where rows of several parts lie together: source rows with more or fewer rows than all their outcomes say."""
+    sources, rows = [part.sources for part in parts], _joined([part.rows_sources for part in parts])
+    told, owners = np.unique(_joined(sources), return_inverse=True)
+    promised = np.bincount(owners, _joined([part.outputs for part in parts]), len(told)).astype(np.int64)
+    found, counts = np.unique(rows, return_counts=True)
+    there = np.zeros(len(told), np.int64)
+    known = np.isin(found, told)
+    there[np.searchsorted(told, found[known])] = counts[known]
+    contents = np.isin(_joined([part.rows_contents for part in parts]), _joined([part.contents for part in parts]))
+    # A source row of which nothing is told was counted already.
+    altered = np.isin(told, rows[~contents])
+    for wrong, code, what in (
+        (there != promised, Code.OUTPUTS_DISAGREE, "source rows have other numbers of rows than their outcomes say"),
+        (altered, Code.CONTENT_DIFFERS, "source rows have another content hash than in their outcomes"),
+    ):
+        for part, places in _by_part(np.flatnonzero(wrong[owners]), sources):
+            name = parts[part].name
+            ids = _picked(lines(name), places)
+            yield Fault.about(code, f"{len(ids):,} {what}", listing.rows.folder, listing.remedy(name), ids)
+    if not known.all():
+        what = f"{int((~known).sum()):,} source rows have rows, but no outcome"
+        yield Fault.about(Code.OUTPUTS_DISAGREE, what, listing.rows.folder, RESTORE)
 
 
 def _doubled(parts: Sequence[Seen], keys: list[Hashes], ids: Ids) -> Iterator[tuple[list[str], list[str]]]:

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -167,6 +168,43 @@ def test_a_lance_table_whose_rejected_rows_were_tried_again(sink, tmp_path):
     assert found(sink) == {(Code.UNREADABLE, f"data.lance/{part}", ())}
     file.unlink()
     assert found(sink) == {(Code.UNREADABLE, f"data.lance/{part}", ())}
+
+
+@pytest.mark.parametrize("compacted", ["whole", "in part"])
+def test_a_lance_table_that_its_owner_compacted(sink, tmp_path, compacted):
+    made = job(sink.uri, tmp_path / "broken", format="lance")
+    (tmp_path / "broken" / "table#1+fragile.b").write_text("not_finite")
+    done(made)
+    table = lance.dataset(f"{sink.uri}/data.lance")
+    if compacted == "whole":
+        table.optimize.compact_files()
+    else:
+        table.update({"n": "n"}, "source_id IN ('table#2', 'table#3')")
+    (tmp_path / "broken" / "table#1+fragile.b").unlink()
+    retried(made)
+    assert verify(sink, made.plan()).sound
+    assert verify(sink).looked_at[Code.ROW_DOUBLED] == 24
+    table = lance.dataset(f"{sink.uri}/data.lance")
+    as_it_was = table.version
+    table.delete("row_id = 'table#2/fragile.a'")
+    assert found(sink) == {(Code.OUTPUTS_DISAGREE, "data.lance", ("table#2",))}
+    table = lance.dataset(f"{sink.uri}/data.lance", version=as_it_was)
+    table.restore()
+    table.update({"content_hash": "'another'"}, "source_id = 'table#3'")
+    assert found(sink) == {(Code.CONTENT_DIFFERS, "data.lance", ("table#3",))}
+    lance.dataset(f"{sink.uri}/data.lance", version=as_it_was).restore()
+    stranger = table.to_table(filter="row_id = 'table#5/fragile.a'")
+    lance.write_dataset(stranger, f"{sink.uri}/data.lance", mode="append")
+    assert {(code, rows) for code, _, rows in found(sink)} == {
+        (Code.OUTPUTS_DISAGREE, ("table#5",)),
+        (Code.ROW_DOUBLED, ("table#5/fragile.a",)),
+    }
+    lance.dataset(f"{sink.uri}/data.lance", version=as_it_was).restore()
+    stranger = stranger.set_column(stranger.schema.get_field_index("source_id"), "source_id", pa.array(["table#77"]))
+    stranger = stranger.set_column(stranger.schema.get_field_index("row_id"), "row_id", pa.array(["table#77/fragile.a"]))
+    lance.write_dataset(stranger, f"{sink.uri}/data.lance", mode="append")
+    faults = verify(sink).of(Code.OUTPUTS_DISAGREE)
+    assert [fault.what for fault in faults] == ["1 source rows have rows, but no outcome"]
 
 
 def test_a_part_whose_data_is_gone(sink, parts):
