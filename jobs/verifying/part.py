@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def inspect(sink: Store, rows: Stored, part: Listed) -> Seen:
     """
     seen = Seen(part.name)
     outcomes = _outcomes(sink, part, seen)
-    if not outcomes:
+    if outcomes is None:
         return seen
     promised = Counter(dict(zip(outcomes[columns.SOURCE_ID], outcomes["outputs"], strict=True)))
     if part.data:
@@ -128,16 +129,19 @@ def _whole(batches: Batches, where: str, part: Listed, seen: Seen) -> Batches:
         seen.faults.append(Fault.about(Code.UNREADABLE, str(error), where, part.remedy))
 
 
-def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[str]]:
+def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[Any]] | None:
+    """A part's outcomes, none if all its source rows were made again since; None where they are damaged."""
     where = f"{OUTCOMES}/{part.name}"
-    batches = list(_whole(parquet(sink, where), where, part, seen))
-    lines: dict[str, list[str]] = pa.Table.from_batches(batches).to_pydict() if seen.readable(where) else {}
-    if lines:
-        seen.sources = hashed(lines[columns.SOURCE_ID])
-        seen.contents = _both(zip(lines[columns.SOURCE_ID], lines[columns.CONTENT_HASH], strict=True))
-        seen.outputs, seen.attempts, seen.rejects = (
-            np.array(lines[name], np.int32) for name in ("outputs", "attempt", "rejects")
-        )
+    counts = ("outputs", "attempt", "rejects")
+    lines: dict[str, list[Any]] = {name: [] for name in (columns.SOURCE_ID, columns.CONTENT_HASH, *counts)}
+    for batch in _whole(parquet(sink, where), where, part, seen):
+        for name, values in lines.items():
+            values += batch[name].to_pylist()
+    if not seen.readable(where):
+        return None
+    seen.sources = hashed(lines[columns.SOURCE_ID])
+    seen.contents = _both(zip(lines[columns.SOURCE_ID], lines[columns.CONTENT_HASH], strict=True))
+    seen.outputs, seen.attempts, seen.rejects = (np.array(lines[name], np.int32) for name in counts)
     return lines
 
 

@@ -200,8 +200,8 @@ def test_a_lance_table_that_its_owner_compacted(sink, tmp_path, compacted):
         (Code.ROW_DOUBLED, ("table#5/fragile.a",)),
     }
     lance.dataset(f"{sink.uri}/data.lance", version=as_it_was).restore()
-    stranger = stranger.set_column(stranger.schema.get_field_index("source_id"), "source_id", pa.array(["table#77"]))
-    stranger = stranger.set_column(stranger.schema.get_field_index("row_id"), "row_id", pa.array(["table#77/fragile.a"]))
+    for name, value in (("source_id", "table#77"), ("row_id", "table#77/fragile.a")):
+        stranger = stranger.set_column(stranger.schema.get_field_index(name), name, pa.array([value]))
     lance.write_dataset(stranger, f"{sink.uri}/data.lance", mode="append")
     faults = verify(sink).of(Code.OUTPUTS_DISAGREE)
     assert [fault.what for fault in faults] == ["1 source rows have rows, but no outcome"]
@@ -258,6 +258,13 @@ def test_outcomes_that_were_edited(sink, parts):
 
     edit(sink, f"{OUTCOMES}/{parts[2]}", changed)
     assert found(sink) == {(Code.OUTPUTS_DISAGREE, f"{DATA}/{parts[2]}", ("table#6", "table#7", "table#8"))}
+
+
+def test_outcomes_that_tell_of_no_row(sink, parts):
+    edit(sink, f"{OUTCOMES}/{parts[3]}", lambda table: table[:0])
+    ((code, where, rows),) = found(sink)
+    assert (code, where) == (Code.OUTPUTS_DISAGREE, f"{DATA}/{parts[3]}")
+    assert rows == ("table#10", "table#11", "table#9")
 
 
 def test_rows_of_a_source_row_without_outcome(sink, parts):

@@ -14,6 +14,7 @@ from jobs import Job
 from jobs.sink import ledger
 from jobs.sink.tally import tally
 from jobs.stores.store import Store
+from jobs.verify import verify
 from tests.jobs.steps import Fragile
 from tests.ray.datasets import outcomes, rows
 
@@ -89,6 +90,7 @@ def test_nights_over_files_into_a_lance_table(cluster, tmp_path):
     assert (told(fourth), fourth.snapshot) == ((6, 0, 0, 0, 0), None)
     store = Store(str(sink))
     assert tally(store, ledger.committed(store)).rows == 8
+    assert verify(store).lines() == []
 
     table(source / "a.parquet", x=1)
     fifth = job.run()
@@ -126,6 +128,7 @@ def test_a_row_that_fails_after_a_change_is_rejected_and_its_old_rows_go(cluster
     assert rows(sink, "rejects")["source_id"].tolist() == ["a.parquet#0"]
     lines = outcomes(sink)[["source_id", "outcome"]].to_numpy().tolist()
     assert lines == [["a.parquet#0", "rejected"], ["a.parquet#1", "ok"]]
+    assert verify(Store(str(sink)), job.plan()).lines() == []
 
 
 def test_nights_over_pictures_read_only_those_that_are_new_or_changed(cluster, tmp_path):
