@@ -21,11 +21,12 @@ from cluster import pools
 from jobs.mistakes import meant
 from jobs.pipeline.parts import pack
 from jobs.pipeline.reader import FOLDER, Stamp
+from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan, plan_over
 from jobs.report import Summary
 from jobs.runner import run
 from jobs.sink import ledger, rejects
-from jobs.sink.ledger import Epoch, Mode
+from jobs.sink.ledger import REJECTS, Epoch, Mode
 from jobs.sink.rejects import Chosen
 from jobs.sink.retrial import RETRIES, RetryWriter
 from jobs.sink.tally import tally
@@ -96,7 +97,7 @@ class Rejected:
     chosen: Chosen
     limit: int | None
 
-    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
+    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch, watch: Suspects) -> Dataset:
         """One part for every part that has such rows."""
         store = epoch.store
         names = rejects.standing(store, ledger.committed(store))
@@ -105,7 +106,8 @@ class Rejected:
         shares = [ray.put(picks[first : first + size]) for first in range(0, len(picks), size)] or [ray.put([])]
         numbers = ray.data.from_items([{"task": at} for at in range(len(shares))], override_num_blocks=len(shares))
         again = Again(store, self.chosen, plan.source.schema, stamp)
-        return numbers.map_batches(_Reader, fn_constructor_args=(again, shares), batch_size=1, **pools.io_options())
+        arguments = again, shares, watch
+        return numbers.map_batches(_Reader, fn_constructor_args=arguments, batch_size=1, **pools.io_options())
 
     def writer(self, plan: Plan, epoch: Epoch) -> RetryWriter:
         """Takes of a source row's rows those that had been rejected."""
@@ -152,14 +154,18 @@ class Again:
 class _Reader:
     """An actor that reads shares of rejects."""
 
-    def __init__(self, again: Again, shares: list[ray.ObjectRef[list[Pick]]]) -> None:
+    def __init__(self, again: Again, shares: list[ray.ObjectRef[list[Pick]]], suspects: Suspects) -> None:
         self.again = again
         self.shares = shares
+        self.suspects = suspects
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         for number in batch["task"].to_pylist():
             for pick in ray.get(self.shares[number]):
+                rejected = f"{REJECTS}/{pick[0]}"
+                self.suspects.whole(rejected, "reading", rejected)
                 yield from self.again.part(pick)
+                self.suspects.end(rejected)
 
 
 def _input(column: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:

@@ -8,6 +8,7 @@ from ray.data import Dataset
 
 from jobs.pipeline import dataset
 from jobs.pipeline.reader import Stamp
+from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan
 from jobs.report import Summary
 from jobs.sink.ledger import Epoch
@@ -17,8 +18,8 @@ from jobs.sink.writer import Writer
 class Work(Protocol):
     """Where a run's parts come from, and how they are committed."""
 
-    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
-        """The parts, not read yet."""
+    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch, watch: Suspects) -> Dataset:
+        """The parts, not read yet; who reads them tells ``watch`` what is in hand."""
 
     def writer(self, plan: Plan, epoch: Epoch) -> Writer:
         """What commits them."""
@@ -30,10 +31,10 @@ class Work(Protocol):
 class NewRows:
     """Source rows without an outcome."""
 
-    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch) -> Dataset:
+    def parts(self, plan: Plan, stamp: Stamp, epoch: Epoch, watch: Suspects) -> Dataset:
         """Read from the source."""
         # A generation that is to replace another one is whole at once: its rows are made once.
-        return dataset.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink)
+        return dataset.new_rows(plan, stamp, epoch.store, plan.format.replaces and epoch.store == epoch.sink, watch)
 
     def writer(self, plan: Plan, epoch: Epoch) -> Writer:
         """One part, one commit."""

@@ -20,6 +20,7 @@ from jobs.pipeline import suspects
 from jobs.pipeline.parts import unpack
 from jobs.pipeline.reader import Packer, Reader, Stamp, shares
 from jobs.pipeline.stage import StageActor
+from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan
 from jobs.sink import ledger
 from jobs.sink.recall import Recall
@@ -27,6 +28,7 @@ from jobs.sink.seen import Seen
 from jobs.sink.writer import Writer
 from jobs.sources.ray_dataset import RayDatasetSource
 from jobs.stores.store import Store
+from operators import columns
 
 _SHARES = 100
 """Into so many the source is cut, or as many as there are CPUs: every share costs Ray some milliseconds."""
@@ -34,7 +36,7 @@ _SHARES = 100
 _SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
-def assemble(plan: Plan, placements: list[Placement], read: Callable[[], Dataset], writer: Writer) -> Dataset:
+def assemble(plan: Plan, placements: list[Placement], read: Callable[[Suspects], Dataset], writer: Writer) -> Dataset:
     """The whole run, not started yet; its rows are reports (JSON): one per committed part, and what was done before.
 
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
@@ -43,18 +45,19 @@ def assemble(plan: Plan, placements: list[Placement], read: Callable[[], Dataset
     Args:
         plan: the steps.
         placements: where each stage runs.
-        read: makes the dataset of parts that the steps are for.
+        read: makes the dataset of parts that the steps are for, given where readers note what they have in hand.
         writer: what commits them.
     """
     with _set_up():
-        parts = read()
-        watched = suspects.stages([placement.name for placement in placements])
+        reading, *watched, committing = suspects.stages(
+            ["read", *(placement.name for placement in placements), "commit"]
+        )
+        parts = read(reading)
         for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
-            arguments = ([step.spec for step in stage.steps], placement, views)
-            parts = parts.map_batches(
-                StageActor, fn_constructor_args=arguments, batch_size=1, **pools.options(placement)
-            )
-        return parts.map_batches(_Committer, fn_constructor_args=(writer,), batch_size=1, **pools.io_options())
+            loaded = [step.spec for step in stage.steps], placement, views
+            parts = parts.map_batches(StageActor, fn_constructor_args=loaded, batch_size=1, **pools.options(placement))
+        arguments = writer, committing
+        return parts.map_batches(_Committer, fn_constructor_args=arguments, batch_size=1, **pools.io_options())
 
 
 def reports(run: Dataset) -> Iterator[dict[str, Any]]:
@@ -64,7 +67,7 @@ def reports(run: Dataset) -> Iterator[dict[str, Any]]:
             yield json.loads(report)
 
 
-def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool) -> Dataset:
+def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool, watch: Suspects) -> Dataset:
     """Parts of the source rows that have no outcome in a sink yet, or have changed since where it replaces rows."""
     part_rows, recall = plan.job.sink.part_rows, ray.put(Recall(store, ledger.committed(store), Seen.load(store)))
     arguments = stamp, recall, replaces
@@ -75,15 +78,16 @@ def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool) -> Dataset:
     cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
     numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
     return numbers.map_batches(
-        Reader, fn_constructor_args=(*arguments, cut, part_rows), batch_size=1, **pools.io_options()
+        Reader, fn_constructor_args=(*arguments, cut, part_rows, watch), batch_size=1, **pools.io_options()
     )
 
 
 class _Committer:
     """Writes finished parts."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, suspects: Suspects) -> None:
         self.writer = writer
+        self.suspects = suspects
 
     def __call__(self, row: pa.Table) -> pa.Table:
         table, notes = unpack(row)
@@ -91,8 +95,10 @@ class _Committer:
         return pa.table({"report": [json.dumps(report)]})
 
     def _committed(self, table: pa.Table, notes: dict[str, Any]) -> dict[str, Any]:
-        began = notes["began"] or time.time()
+        began, first = notes["began"] or time.time(), table[columns.ROW_ID][0].as_py()
+        self.suspects.whole(first, "committing", f"the part that begins with {first}")
         counts = self.writer.commit(table, notes["file"], notes["noted"])
+        self.suspects.end(first)
         changed = notes.get("changed", 0)
         return counts | {"changed": changed, "steps": notes["steps"], "began": began, "ended": time.time()}
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jobs.formats.table import REPLACED
 from jobs.pipeline.parts import pack
+from jobs.pipeline.suspects import Suspects
 from jobs.sink import ledger
 from jobs.sink.recall import Recall, WholeFile, hashed
 from jobs.sources import Fragment
@@ -142,7 +143,9 @@ class Reader:
         replaces: bool,
         shares: list[ray.ObjectRef[list[Fragment]]],
         part_rows: int,
+        suspects: Suspects,
     ) -> None:
+        self.suspects = suspects
         self.packer = Packer(stamp, recall, replaces)
         self.shares = shares
         self.part_rows = part_rows
@@ -152,11 +155,14 @@ class Reader:
         for number in batch["task"].to_pylist():
             found = Found()
             for file, fragments in groupby(ray.get(self.shares[number]), attrgetter("file")):
-                for fragment in self._unfinished(file, list(fragments), found):
+                for at, fragment in enumerate(self._unfinished(file, list(fragments), found)):
+                    key = f"{number}/{file}/{at}"
+                    self.suspects.whole(key, "reading", fragment.stretch.file_name or fragment.uri)
                     where = _start_of_paths(fragment)
                     for table, versions, whole in self._tables(fragment):
                         noted = where | (whole.noted() if whole else {})
                         yield from self.packer.part(file, table, versions, found, noted)
+                    self.suspects.end(key)
             yield from found.told()
 
     def _unfinished(self, file: str, fragments: list[Fragment], found: Found) -> Iterator[Fragment]:

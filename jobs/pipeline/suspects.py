@@ -1,4 +1,4 @@
-"""Which rows end the process that works on them.
+"""Which rows end the process that works on them; and which file, where there are no rows yet.
 
 What is in hand is noted by an actor on the driver's node before it is worked on, so the note outlives the process. A
 part that comes again though nobody has ended it was in hand when a process died. Then every batch of it is noted; a
@@ -95,6 +95,21 @@ class Suspects:
         if trouble.hopeless:
             raise ResourceError(trouble.hopeless)
         return _Closely(self._notes, (self._stage, part), step, trouble)
+
+    def whole(self, key: str, doing: str, name: str) -> None:
+        """Tell that something is in hand that can't be parted: a fragment to be read, a part to be committed.
+
+        Args:
+            key: what tells it from others.
+            doing: what is done with it.
+            name: what a user knows it by.
+
+        Raises:
+            ResourceError: too many processes died of it to go on.
+        """
+        trouble = ray.get(self._notes.begin.remote((self._stage, key), doing, Process.this()))
+        if trouble is not None and trouble.deaths.total() >= _IDLE_DEATHS:
+            raise ResourceError(f"{doing} {name}: the process died {_IDLE_DEATHS} times on it; {_LOOK}")
 
     def end(self, part: str) -> None:
         """Tell that a part has left the stage."""

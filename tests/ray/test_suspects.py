@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import dataclass, replace
+
 import pytest
 
 from jobs import Job
+from jobs.formats import FORMATS, ParquetFormat, SinkFormat
+from jobs.runner import run
+from jobs.sources.base import Stretch
 from operators.errors import ModelError, ResourceError
 from tests.faults.poison import Poisoned
 from tests.faults.poisoned import CODES, source
@@ -16,7 +23,7 @@ ROWS = 24
 
 
 def job(tmp_path, poisons=None, **options):
-    (tmp_path / "started").mkdir()
+    (tmp_path / "started").mkdir(exist_ok=True)
     return Job(
         source=source(ROWS, poisons or {}),
         steps=[Poisoned(notes=str(tmp_path / "started"), **options)],
@@ -78,3 +85,42 @@ def test_a_step_that_ends_the_process_as_it_loads_ends_the_job(tmp_path):
     with pytest.raises(ResourceError, match="poisoned: the process died 5 times while weights were loaded"):
         job(tmp_path, loading="kill").run()
     assert starts(tmp_path) == 5
+
+
+@dataclass
+class Deadly(Stretch):
+    """Rows that end the process that reads them."""
+
+    rows: int | None = 4
+    file_name: str = "deadly.parquet"
+
+    def tables(self, part_rows, needed):  # noqa: ARG002
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from ()
+
+
+class DeadlyFormat(ParquetFormat):
+    """A format that ends the process that writes the part of a row."""
+
+    def pack(self, stem, rows):
+        if "table#5" in rows["row_id"].to_pylist():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().pack(stem, rows)
+
+
+@pytest.mark.long
+def test_a_file_that_ends_every_process_that_reads_it_ends_the_job(tmp_path):
+    plan = job(tmp_path).plan()
+    fragments = [replace(fragment, stretch=Deadly()) for fragment in plan.source.fragments]
+    with pytest.raises(ResourceError, match=r"reading deadly\.parquet: the process died 4 times on it"):
+        run(replace(plan, source=replace(plan.source, fragments=fragments)))
+
+
+@pytest.mark.long
+def test_a_part_that_ends_every_process_that_commits_it_ends_the_job(tmp_path):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(FORMATS, SinkFormat.PARQUET, DeadlyFormat())
+        with pytest.raises(ResourceError, match="committing the part that begins with table#0: the process died 4"):
+            job(tmp_path).run()
+    job(tmp_path).run()
+    assert len(rows(tmp_path / "sink")) == ROWS
