@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,8 +49,8 @@ class Nodes:
 
     def kill_worker(self, rng: random.Random) -> bool:
         """End a process that works on rows, reads, commits or takes notes, if there is one."""
-        workers = [worker for worker in self._workers() if not worker.name().startswith("ray::IDLE")]
         with suppress(IndexError, psutil.NoSuchProcess):
+            workers = [worker for worker in self._workers() if not worker.name().startswith("ray::IDLE")]
             rng.choice(workers).kill()
             return True
         return False
@@ -108,18 +109,30 @@ def serve(count: int, cpus: int) -> None:
             order = sys.stdin.readline()
             if not order:
                 return
-            victim = nodes.pop(json.loads(order)["kill"])
-            _end(_raylet(victim))
-            cluster.remove_node(victim, allow_graceful=False)
-            nodes.append(_joined(cluster, cpus))
+            _end(_raylet(nodes[json.loads(order)["kill"]]))
+            nodes = [node if _lives(node) else _replaced(cluster, node, cpus) for node in nodes]
     finally:
         cluster.shutdown()
 
 
+def _replaced(cluster: Any, node: Any, cpus: int) -> Any:
+    """A new node for one that was killed, or that Ray has given up on a busy machine."""
+    cluster.remove_node(node, allow_graceful=False)
+    return _joined(cluster, cpus)
+
+
 def _joined(cluster: Any, cpus: int) -> Any:
     node = cluster.add_node(wait=False, **_NODE, num_cpus=cpus)
-    cluster.wait_for_nodes(timeout=300)
-    return node
+    while _lives(node):
+        if node.node_id in cluster.global_state._live_node_ids():
+            return node
+        time.sleep(0.1)
+    return _replaced(cluster, node, cpus)
+
+
+def _lives(node: Any) -> bool:
+    (process,) = node.all_processes["raylet"]
+    return process.process.poll() is None
 
 
 def _raylet(node: Any) -> int:
@@ -129,9 +142,11 @@ def _raylet(node: Any) -> int:
 
 def _end(raylet: int) -> None:
     parent = psutil.Process(raylet)
-    for process in [parent, *parent.children(recursive=True)]:
+    processes = [parent, *parent.children(recursive=True)]
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(processes)
 
 
 if __name__ == "__main__":
