@@ -10,16 +10,15 @@ doubled      those that are there more than once
 altered      those with other pixels, or another outcome
 orphans      objects that no outcome stands for
 seen_doubled how often a reader of data/ saw a row twice meanwhile
+seen_short   how often it missed a row that was committed before it looked
 bad_rows     rows that were poisoned
 wrong_rows   rows that were rejected though they are good, or have another code than their poison's, or are lost
 """
 
 from __future__ import annotations
 
-import json
 import random
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,18 @@ import common
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.faults import harness, poisoned
+from tests.faults.harness import Told
 
-_QUICK_SECONDS = 15
+_QUICK = [harness.Kind.CUT, harness.Kind.DRIVER]
 
 
 def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, Any]:
     """Both tables and their sums."""
-    told = disturbed(1000 if quick else runs, time.monotonic() + _QUICK_SECONDS if quick else None, log)
+    told = quickly() if quick else disturbed(runs, log)
     print(table(told))
     keys = ("lost", "doubled", "altered", "orphans", "seen_doubled", "seen_short")
-    sums = {key: sum(run[key] for run in told) for key in keys}
-    bad = poisoned.job(200 if quick else rows, 64 if quick else 256)
+    sums = {key: sum(getattr(run, key) for run in told) for key in keys}
+    bad = poisoned.job(60 if quick else rows, 32 if quick else 256)
     print(f"\n{'poison':14} {'code':20} {'rows':>5} {'rejected':>9}")
     for poison, (code, there, rejected) in bad.by_poison.items():
         print(f"{poison:14} {code:20} {there:5} {rejected:9}")
@@ -47,42 +47,44 @@ def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, An
     return {"runs": len(told), **sums, "bad_rows": bad.bad, "wrong_rows": bad.wrong, "bad_rows_seconds": bad.seconds}
 
 
-def disturbed(runs: int, until: float | None, log: Path | None) -> list[dict[str, Any]]:
+def quickly() -> list[Told]:
+    """A smaller job, disturbed once."""
+    with harness.scene(rows=8, part_rows=2) as scene:
+        scene.rest()
+        return [scene.run(0, _QUICK, random.Random(0))]
+
+
+def disturbed(runs: int, log: Path | None) -> list[Told]:
     """What became of so many runs; those in the log are not done again, and new ones are added to it."""
-    told = [json.loads(line) for line in log.read_text().splitlines()] if log and log.exists() else []
+    told = [harness.from_json(line) for line in log.read_text().splitlines()] if log and log.exists() else []
     if len(told) >= runs:
         return told[:runs]
     with harness.scene() as scene:
         scene.rest()
         for number in range(len(told), runs):
-            if until and told and time.monotonic() > until:
-                break
             rng = random.Random(number)
-            told.append(json.loads(harness.as_json(scene.run(number, harness.some_kinds(rng), rng))))
+            told.append(scene.run(number, harness.some_kinds(rng), rng))
             if log:
                 with log.open("a") as file:
-                    file.write(json.dumps(told[-1]) + "\n")
+                    file.write(harness.as_json(told[-1]) + "\n")
             print(
-                f"{number:4} {told[-1]['seconds']:6} s",
-                *(blow["kind"] for blow in told[-1]["blows"]),
-                sep=", ",
-                file=sys.stderr,
+                f"{number:4} {told[-1].seconds:6} s", *(blow.kind for blow in told[-1].blows), sep=", ", file=sys.stderr
             )
     return told
 
 
-def table(told: list[dict[str, Any]]) -> str:
+def table(told: list[Told]) -> str:
     """Faults by kind: how many there were, and how many of them hit a run that was going on."""
     drawn, hit, runs = Counter[str](), Counter[str](), Counter[str]()
     for run in told:
-        drawn.update(blow["kind"] for blow in run["blows"])
-        struck = [blow["kind"] for blow in run["blows"] if blow["hit"]]
+        drawn.update(blow.kind for blow in run.blows)
+        struck = [blow.kind for blow in run.blows if blow.hit]
         hit.update(struck)
         runs.update(set(struck))
     lines = [f"{'fault':28} {'drawn':>6} {'hit a run':>10} {'runs hit':>9}"]
     lines += [f"{kind:28} {drawn[kind]:6} {hit[kind]:10} {runs[kind]:9}" for kind in harness.Kind]
-    starts = sum(run["starts"] for run in told)
-    return "\n".join([*lines, f"{len(told)} runs, {starts} starts, {sum(run['looks'] for run in told)} looks at data/"])
+    starts, looks = sum(run.starts for run in told), sum(run.looks for run in told)
+    return "\n".join([*lines, f"{len(told)} runs, {starts} starts, {looks} looks at data/"])
 
 
 if __name__ == "__main__":

@@ -232,3 +232,9 @@ def some_kinds(rng: random.Random, most: int = 3) -> list[Kind]:
 def as_json(told: Told) -> str:
     """One line."""
     return json.dumps(asdict(told))
+
+
+def from_json(line: str) -> Told:
+    """The same, read back."""
+    told = json.loads(line)
+    return Told(**told | {"blows": [Blow(**blow | {"kind": Kind(blow["kind"])}) for blow in told["blows"]]})
