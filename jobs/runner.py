@@ -76,8 +76,8 @@ def run(
                     plan.format.settle(epoch, plan.output, before=epoch.number)
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
                 read, noticed = partial(work.parts, plan, stamp, epoch), Noticed()
-                parts = dataset.assemble(plan, placements, read, work.writer(plan, epoch))
-                with progress(summary, plan.rows, console) as shown, _users_errors():
+                assembled = dataset.assembled(plan, placements, read, work.writer(plan, epoch))
+                with assembled as parts, progress(summary, plan.rows, console) as shown, _users_errors():
                     for report in dataset.reports(parts):
                         summary.add(report)
                         noticed.add(report)

@@ -36,8 +36,11 @@ _SHARES = 100
 _SETTINGS = {"target_max_block_size": 1, "enable_progress_bars": False, "raise_original_map_exception": True}
 
 
-def assemble(plan: Plan, placements: list[Placement], read: Callable[[Suspects], Dataset], writer: Writer) -> Dataset:
-    """The whole run, not started yet; its rows are reports (JSON): one per committed part, and what was done before.
+@contextlib.contextmanager
+def assembled(
+    plan: Plan, placements: list[Placement], read: Callable[[Suspects], Dataset], writer: Writer
+) -> Iterator[Dataset]:
+    """The whole run, to be started in the block; its rows are :func:`reports`: of parts, and of what was done before.
 
     Reading and committing are pools of actors too: Ray ends a task's worker that idles for a second and starts a new
     one, with all its imports, for the next part.
@@ -48,16 +51,17 @@ def assemble(plan: Plan, placements: list[Placement], read: Callable[[Suspects],
         read: makes the dataset of parts that the steps are for, given where readers note what they have in hand.
         writer: what commits them.
     """
-    with _set_up():
-        reading, *watched, committing = suspects.stages(
-            ["read", *(placement.name for placement in placements), "commit"]
-        )
-        parts = read(reading)
-        for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
-            loaded = [step.spec for step in stage.steps], placement, views
-            parts = parts.map_batches(StageActor, fn_constructor_args=loaded, batch_size=1, **pools.options(placement))
-        arguments = writer, committing
-        return parts.map_batches(_Committer, fn_constructor_args=arguments, batch_size=1, **pools.io_options())
+    names = ["read", *(placement.name for placement in placements), "commit"]
+    with suspects.noted(names) as (reading, *watched, committing):
+        with _set_up():
+            parts = read(reading)
+            for stage, placement, views in zip(plan.stages, placements, watched, strict=True):
+                loaded = [step.spec for step in stage.steps], placement, views
+                options = pools.options(placement)
+                parts = parts.map_batches(StageActor, fn_constructor_args=loaded, batch_size=1, **options)
+            arguments = writer, committing
+            parts = parts.map_batches(_Committer, fn_constructor_args=arguments, batch_size=1, **pools.io_options())
+        yield parts
 
 
 def reports(run: Dataset) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ changes no batch: rows of batches of other shapes would differ in the last bit.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,12 +117,17 @@ class Suspects:
         self._notes.end.remote((self._stage, part))
 
 
-def stages(names: Sequence[str]) -> list[Suspects]:
-    """Begin to take notes, on this node; one view for every stage. They end when nobody holds one any more."""
+@contextlib.contextmanager
+def noted(names: Sequence[str]) -> Iterator[list[Suspects]]:
+    """Take notes while the block lasts, on this node; one view for every stage."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     for_ever = {"max_restarts": -1, "max_task_retries": -1}
     notes = ray.remote(_Notes).options(num_cpus=0, scheduling_strategy=here, **for_ever).remote()
-    return [Suspects(notes, name) for name in names]
+    try:
+        yield [Suspects(notes, name) for name in names]
+    finally:
+        # A handle that went into a dataset keeps an actor alive for as long as the driver lives.
+        ray.kill(notes)
 
 
 class _Closely(Watch):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import psutil
 import pytest
 
 from jobs import Job
@@ -124,3 +127,17 @@ def test_a_part_that_ends_every_process_that_commits_it_ends_the_job(tmp_path):
             job(tmp_path).run()
     job(tmp_path).run()
     assert len(rows(tmp_path / "sink")) == ROWS
+
+
+def test_no_process_that_takes_notes_outlives_its_run(tmp_path):
+    job(tmp_path).run()
+    deadline = time.monotonic() + 60
+    while [process for process in psutil.Process().children(recursive=True) if taking_notes(process)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def taking_notes(process):
+    with suppress(psutil.NoSuchProcess):
+        return "_Notes" in " ".join(process.cmdline())
+    return False
