@@ -77,6 +77,8 @@ class Scene:
     folder: Path
     rows: int
     part_rows: int
+    glance: float
+    """Seconds between a reader's looks at the rows."""
     calm: Found = field(init=False)
     requests: int = field(init=False)
     """What an undisturbed run asks of the store."""
@@ -102,7 +104,7 @@ class Scene:
         each = self.requests // (len(kinds) + 1)
         blows = [Blow(kind, rng.randint(0, each), rng.uniform(0, 0.3)) for kind in kinds]
         reader = Reader(self._arrow(), sink.removeprefix("s3://"))
-        with looking(reader):
+        with looking(reader, self.glance):
             starts = self._through(sink, blows, rng)
         self.proxy.calm()
         differs = Difference.between(self._found(sink), self.calm)
@@ -214,14 +216,14 @@ class Scene:
 
 
 @contextmanager
-def scene(rows: int = 24, part_rows: int = 4) -> Iterator[Scene]:
+def scene(rows: int = 24, part_rows: int = 4, glance: float = 1.0) -> Iterator[Scene]:
     """A store, a proxy and a cluster for as long as the block lasts."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with s3_server(folder) as server, flaky(server.endpoint) as proxy:
             environment = server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}
             with ray_nodes(environment, folder / "nodes.log") as nodes:
-                yield Scene(nodes, server, proxy, folder, rows, part_rows)
+                yield Scene(nodes, server, proxy, folder, rows, part_rows, glance)
 
 
 def some_kinds(rng: random.Random, most: int = 3) -> list[Kind]:

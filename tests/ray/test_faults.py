@@ -28,7 +28,7 @@ LASTING = {
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with harness.scene(rows=16, part_rows=2) as scene:
+    with harness.scene(rows=16, part_rows=2, glance=0.2) as scene:
         scene.rest()
         yield scene
 
