@@ -21,8 +21,8 @@ from tests.faults.sinks import Reader, looking
 from tests.ray.datasets import files, outcomes, rows
 
 ROOT = Path(__file__).parents[2]
-KILLS = 10
-PARTS = 80
+KILLS = ["driver", "worker"] * 3
+PARTS = 50
 
 
 def started(job_file, cluster):
@@ -65,19 +65,16 @@ def written(path, sink):
 
 
 @pytest.mark.timeout(1500)
-def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
+def test_kills_lose_and_double_nothing(cluster, tmp_path):
     rng = random.Random(11)
     calm, harried = tmp_path / "calm", tmp_path / "harried"
     assert started(written(tmp_path / "calm.yaml", calm), cluster).wait() == 0
     job_file = written(tmp_path / "harried.yaml", harried)
-    kills = {"driver": 0, "worker": 0}
     reader = Reader(pafs.LocalFileSystem(), str(harried))
     with looking(reader):
-        run = disturbed(job_file, cluster, harried, kills, rng)
+        run = disturbed(job_file, cluster, harried, rng)
         output = run.communicate()[0].decode()
     assert run.returncode == 0, output
-    assert kills["driver"] >= 2
-    assert kills["worker"] >= 2
     assert reader.looks
     assert not reader.doubled
     assert not reader.missed
@@ -90,21 +87,20 @@ def test_ten_kills_lose_and_double_nothing(cluster, tmp_path):
     assert not list((harried / ".unfinished").glob("*"))
 
 
-def disturbed(job_file, cluster, harried, kills, rng):
+def disturbed(job_file, cluster, harried, rng):
     """Start a run, and again after each of its drivers that was killed; the one that is left alone."""
     run = started(job_file, cluster)
-    while sum(kills.values()) < KILLS:
+    for victim in rng.sample(KILLS, len(KILLS)):
         before = committed(harried)
-        while committed(harried) < min(before + rng.randint(1, 5), PARTS - 1) and run.poll() is None:
+        enough = min(before + rng.randint(1, 5), PARTS - 1)
+        while (committed(harried) < enough or not (there := workers())) and run.poll() is None:
             time.sleep(rng.uniform(0.0, 0.1))
         assert run.poll() is None, run.stdout.read().decode()
-        victim = rng.choice(["driver", "worker"])
-        if victim == "worker" and workers():
-            rng.choice(workers()).kill()
-            kills["worker"] += 1
+        if victim == "worker":
+            with suppress(psutil.NoSuchProcess):
+                rng.choice(there).kill()
             continue
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        kills["driver"] += 1
         run = started(job_file, cluster)
     return run
