@@ -24,6 +24,7 @@ from tests.servers import KEY, SECRET, S3Server, s3_server
 
 _STARTS = 20
 _SECONDS = 600
+_MENDED_EVERY = 10.0
 
 
 class Kind(StrEnum):
@@ -158,10 +159,12 @@ class Scene:
                 blow = left.pop(0)
                 self._strike(blow.kind, process, rng)
                 blow.hit = True
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                raise RuntimeError(f"{sink} hangs: {self._said()}")
+            while process.is_alive():
+                if time.monotonic() > deadline:
+                    process.kill()
+                    raise RuntimeError(f"{sink} hangs: {self._said()}")
+                process.join(_MENDED_EVERY)
+                self.nodes.mend()
             if process.exitcode == 0:
                 return starts
         raise RuntimeError(f"{sink} is not done after {_STARTS} starts: {self._said()}")

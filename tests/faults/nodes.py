@@ -47,6 +47,10 @@ class Nodes:
         """End a node's processes all at once, and let a new node join."""
         self._ask({"kill": rng.randrange(len(self._state["raylets"]))})
 
+    def mend(self) -> None:
+        """Let new nodes join for those that Ray has given up, as it does on a machine that is too busy."""
+        self._ask({})
+
     def kill_worker(self, rng: random.Random) -> bool:
         """End a process that works on rows, reads, commits or takes notes, if there is one."""
         with suppress(IndexError, psutil.NoSuchProcess):
@@ -109,14 +113,15 @@ def serve(count: int, cpus: int) -> None:
             order = sys.stdin.readline()
             if not order:
                 return
-            _end(_raylet(nodes[json.loads(order)["kill"]]))
+            for victim in json.loads(order).values():
+                _end(_raylet(nodes[victim]))
             nodes = [node if _lives(node) else _replaced(cluster, node, cpus) for node in nodes]
     finally:
         cluster.shutdown()
 
 
 def _replaced(cluster: Any, node: Any, cpus: int) -> Any:
-    """A new node for one that was killed, or that Ray has given up on a busy machine."""
+    """A new node for one that has ended."""
     cluster.remove_node(node, allow_graceful=False)
     return _joined(cluster, cpus)
 
