@@ -21,7 +21,7 @@ def main(measure: Callable[..., dict[str, Any]], about: str | None, **arguments:
         arguments: options of its own, by name, as for ``add_argument``.
     """
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--quick", action="store_true", help="the same, smaller: ends within 50 seconds on two cores")
+    parser.add_argument("--quick", action="store_true", help="the same, smaller: a minute or so on two cores")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     for name, how in arguments.items():
         parser.add_argument(f"--{name}", **how)
