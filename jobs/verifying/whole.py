@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.sink.ledger import OUTCOMES, REJECTS
@@ -65,14 +66,20 @@ def wrong_rejects(parts: Sequence[Seen], ids: Ids, remedy: Remedy) -> Iterator[F
 
 
 def other_columns(parts: Sequence[Seen], listing: Listing) -> Iterator[Fault]:
-    """Parts whose columns are not those of the first."""
-    told = [(part.name, part.schema) for part in parts if part.schema is not None]
-    for name, schema in told[1:]:
-        first, expected = told[0]
-        if schema != expected:
-            differing = sorted({field.name for field in {*schema} ^ {*expected}})
-            what = f"column {', '.join(map(repr, differing)) or 'order'} is another than in {first}"
-            yield Fault.about(Code.COLUMNS_DIFFER, what, listing.rows.where(name), listing.remedy(name))
+    """Parts whose columns are not those of most parts."""
+    alike = defaultdict[str, list[tuple[str, pa.Schema]]](list)
+    for part in parts:
+        if part.schema is not None:
+            columns = part.schema.to_string(show_field_metadata=False, show_schema_metadata=False)
+            alike[columns].append((part.name, part.schema))
+    if not alike:
+        return
+    usual = max(alike, key=lambda columns: len(alike[columns]))
+    first, expected = alike.pop(usual)[0]
+    for name, schema in (part for others in alike.values() for part in others):
+        differing = sorted({field.name for field in {*schema} ^ {*expected}})
+        what = f"column {', '.join(map(repr, differing)) or 'order'} is another than in {first}"
+        yield Fault.about(Code.COLUMNS_DIFFER, what, listing.rows.where(name), listing.remedy(name))
 
 
 def rows_of_any_part(parts: Sequence[Seen], lines: Ids, listing: Listing) -> Iterator[Fault]:

@@ -157,8 +157,7 @@ class Scene:
             process = self._start(sink)
             while left and self._reached(left[0], process):
                 blow = left.pop(0)
-                self._strike(blow.kind, process, rng)
-                blow.hit = True
+                blow.hit = self._strike(blow.kind, process, rng)
             while process.is_alive():
                 if time.monotonic() > deadline:
                     process.kill()
@@ -177,13 +176,14 @@ class Scene:
         time.sleep(blow.seconds)
         return process.is_alive()
 
-    def _strike(self, kind: Kind, process: BaseProcess, rng: random.Random) -> None:
+    def _strike(self, kind: Kind, process: BaseProcess, rng: random.Random) -> bool:
+        """False if there was nothing to strike."""
         match kind:
             case Kind.DRIVER:
                 process.kill()
                 process.join()
             case Kind.WORKER:
-                self.nodes.kill_worker(rng)
+                return self.nodes.kill_worker(rng)
             case Kind.NODE:
                 self.nodes.kill_node(rng)
             case Kind.STORE:
@@ -195,6 +195,7 @@ class Scene:
             case Kind.CUT:
                 trouble = rng.choice([Trouble.CUT_UPLOAD, Trouble.LOSE_ANSWER])
                 self.proxy.inject(Fault(trouble, method="PUT", times=rng.randint(1, 12)))
+        return True
 
     def _start(self, sink: str) -> BaseProcess:
         job = {"sink": sink, "rows": self.rows, "part_rows": self.part_rows}

@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[2]
+_WORKERS = ("ray::MapWorker", "ray::_Notes")
+"""How the processes of a job are named; Ray's own (statistics, autoscaling) are beside them."""
 _NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "num_gpus": 0}
 
 
@@ -54,8 +56,7 @@ class Nodes:
     def kill_worker(self, rng: random.Random) -> bool:
         """End a process that works on rows, reads, commits or takes notes, if there is one."""
         with suppress(IndexError, psutil.NoSuchProcess):
-            workers = [worker for worker in self._workers() if not worker.name().startswith("ray::IDLE")]
-            rng.choice(workers).kill()
+            rng.choice(list(self._workers())).kill()
             return True
         return False
 
@@ -63,7 +64,7 @@ class Nodes:
         for raylet in [self._state["head"], *self._state["raylets"]]:
             for process in psutil.Process(raylet).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
-                    if " ".join(process.cmdline()).startswith("ray::"):
+                    if " ".join(process.cmdline()).startswith(_WORKERS):
                         yield process
 
     def stop(self) -> None:
