@@ -27,19 +27,17 @@ import common
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.faults import harness, poisoned
+from tests.faults import driving, harness, poisoned
 from tests.faults.harness import Told
-
-_QUICK = [harness.Kind.CUT, harness.Kind.DRIVER]
+from tests.faults.poisoned import Bad
 
 
 def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, Any]:
     """Both tables and their sums."""
-    told = quickly() if quick else disturbed(runs, log)
+    told, bad = quickly() if quick else (disturbed(runs, log), poisoned.job(rows, 256))
     print(table(told))
     keys = ("lost", "doubled", "altered", "orphans", "seen_doubled", "seen_short")
     sums = {key: sum(getattr(run, key) for run in told) for key in keys}
-    bad = poisoned.job(60 if quick else rows, 32 if quick else 256)
     print(f"\n{'poison':14} {'code':20} {'rows':>5} {'rejected':>9}")
     for poison, (code, there, rejected) in bad.by_poison.items():
         print(f"{poison:14} {code:20} {there:5} {rejected:9}")
@@ -47,11 +45,12 @@ def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, An
     return {"runs": len(told), **sums, "bad_rows": bad.bad, "wrong_rows": bad.wrong, "bad_rows_seconds": bad.seconds}
 
 
-def quickly() -> list[Told]:
-    """A smaller job, disturbed once."""
-    with harness.scene(rows=8, part_rows=2) as scene:
+def quickly() -> tuple[list[Told], Bad]:
+    """Jobs without models on one node, the first disturbed once."""
+    with harness.scene(rows=8, part_rows=2, steps=driving.painted_thinned, nodes=1) as scene:
         scene.rest()
-        return [scene.run(0, _QUICK, random.Random(0))]
+        told = scene.run(0, [harness.Kind.CUT, harness.Kind.DRIVER], random.Random(0))
+        return [told], poisoned.job(60, 32, address=scene.nodes.address)
 
 
 def disturbed(runs: int, log: Path | None) -> list[Told]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,40 +17,51 @@ from jobs import Job
 from jobs.runner import run
 from operators.errors import UserError
 from tests.faults.filtering import Thinned
+from tests.faults.painting import Painted
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
 
-def captioned_edited_thinned(sink: str, rows: int, part_rows: int) -> Job:
+def captioned_edited_thinned() -> list[Any]:
     """Caption, edit (1 to 3), filter."""
-    return Job(
-        source={"uri": f"builtin:shapes?rows={rows}&seed=5", "columns": ["image", "shape"]},
-        steps=[
-            {"caption": {"max_new_tokens": 8}},
-            {"edit": {"method": "img2img", "from": {"column": "shape"}, "to": ["star", "ring", "square"], "steps": 2}},
-            Thinned(keep=60, with_edit=True),
-        ],
-        sink={"uri": sink, "part_rows": part_rows},
-        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6}},
-    )
+    edit = {"method": "img2img", "from": {"column": "shape"}, "to": ["star", "ring", "square"], "steps": 2}
+    return [{"caption": {"max_new_tokens": 8}}, {"edit": edit}, Thinned(keep=60, with_edit=True)]
 
 
-def start(job: dict[str, Any], address: str, environment: dict[str, str], log: Path) -> BaseProcess:
-    """Run the job; what it says is added to the log. Its exit code is that of the command line."""
-    process = _context.Process(target=_drive, args=(job, address, environment, log))
+def painted_thinned() -> list[Any]:
+    """Paint over (1 to 3), filter: no model is loaded."""
+    return [Painted(to=("star", "ring", "square")), Thinned(keep=60)]
+
+
+def start(
+    steps: Callable[[], list[Any]], options: dict[str, Any], address: str, environment: dict[str, str], log: Path
+) -> BaseProcess:
+    """Run a job of these steps; what it says is added to the log. Its exit code is that of the command line."""
+    process = _context.Process(target=_drive, args=(steps, options, address, environment, log))
     process.start()
     return process
 
 
-def _drive(job: dict[str, Any], address: str, environment: dict[str, str], log: Path) -> None:
+def _drive(
+    steps: Callable[[], list[Any]], options: dict[str, Any], address: str, environment: dict[str, str], log: Path
+) -> None:
     os.setsid()
     os.environ.update(environment)
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        run(captioned_edited_thinned(**job).plan(), address, beat_seconds=1.0)
+        run(_job(steps(), **options).plan(), address, beat_seconds=1.0)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(2)
+
+
+def _job(steps: list[Any], sink: str, rows: int, part_rows: int) -> Job:
+    return Job(
+        source={"uri": f"builtin:shapes?rows={rows}&seed=5", "columns": ["image", "shape"]},
+        steps=steps,
+        sink={"uri": sink, "part_rows": part_rows},
+        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6}},
+    )

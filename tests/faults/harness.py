@@ -6,7 +6,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -80,6 +80,7 @@ class Scene:
     part_rows: int
     glance: float
     """Seconds between a reader's looks at the rows."""
+    steps: Callable[[], list[Any]]
     calm: Found = field(init=False)
     requests: int = field(init=False)
     """What an undisturbed run asks of the store."""
@@ -198,8 +199,8 @@ class Scene:
         return True
 
     def _start(self, sink: str) -> BaseProcess:
-        job = {"sink": sink, "rows": self.rows, "part_rows": self.part_rows}
-        return driving.start(job, self.nodes.address, self.environment, self.folder / "drivers.log")
+        options = {"sink": sink, "rows": self.rows, "part_rows": self.part_rows}
+        return driving.start(self.steps, options, self.nodes.address, self.environment, self.folder / "drivers.log")
 
     def _found(self, sink: str) -> Found:
         return found(self.server.files(), sink.removeprefix("s3://"))
@@ -220,14 +221,20 @@ class Scene:
 
 
 @contextmanager
-def scene(rows: int = 24, part_rows: int = 4, glance: float = 1.0) -> Iterator[Scene]:
+def scene(
+    rows: int = 24,
+    part_rows: int = 4,
+    glance: float = 1.0,
+    steps: Callable[[], list[Any]] = driving.captioned_edited_thinned,
+    nodes: int = 2,
+) -> Iterator[Scene]:
     """A store, a proxy and a cluster for as long as the block lasts."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with s3_server(folder) as server, flaky(server.endpoint) as proxy:
             environment = server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}
-            with ray_nodes(environment, folder / "nodes.log") as nodes:
-                yield Scene(nodes, server, proxy, folder, rows, part_rows, glance)
+            with ray_nodes(environment, folder / "nodes.log", nodes) as cluster:
+                yield Scene(cluster, server, proxy, folder, rows, part_rows, glance, steps)
 
 
 def some_kinds(rng: random.Random, most: int = 3) -> list[Kind]:

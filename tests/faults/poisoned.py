@@ -56,8 +56,8 @@ def source(rows: int, poisons: dict[int, str]) -> pa.Table:
     )
 
 
-def job(rows: int, part_rows: int, share: float = 0.01, seed: int = 0) -> Bad:
-    """Run it on this machine; so many of the rows are bad, at least one in each way."""
+def job(rows: int, part_rows: int, share: float = 0.01, seed: int = 0, address: str | None = None) -> Bad:
+    """Run it on a cluster that shares this machine's files; so many of the rows are bad, at least one in each way."""
     chosen = random.Random(seed).sample(range(rows), max(len(CODES), round(rows * share)))
     poisons = dict(zip(chosen, itertools.cycle(CODES), strict=False))
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def job(rows: int, part_rows: int, share: float = 0.01, seed: int = 0) -> Bad:
             steps=[Poisoned(notes=folder)],
             sink={"uri": str(sink), "part_rows": part_rows},
             max_rejects="100%",
-        ).run()
+        ).run(address)
         rejects = pads.dataset(sink / "rejects").to_table(["row_id", "_error_code"])
         good = pads.dataset(sink / "data").to_table(["row_id"])["row_id"].to_pylist()
     codes = dict(zip(rejects["row_id"].to_pylist(), rejects["_error_code"].to_pylist(), strict=True))
