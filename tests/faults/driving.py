@@ -31,7 +31,7 @@ def captioned_edited_thinned(sink: str, rows: int, part_rows: int) -> Job:
             Thinned(keep=60, with_edit=True),
         ],
         sink={"uri": sink, "part_rows": part_rows},
-        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6}},
+        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6, "actors": 1}},
     )
 
 
