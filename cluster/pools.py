@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
-from cluster.connect import capacity
-from cluster.resources import IO_CPUS, Placement, Resources, place
+from cluster.nodes import GIB, capacity
+from cluster.placement import IO, Placement, place
+from cluster.resources import Resources
 from operators.base import Operator, Spec, compute_with
 
 
@@ -35,14 +36,15 @@ def load(specs: Sequence[Spec], placement: Placement) -> list[Operator[Any, Any]
 
 def options(placement: Placement) -> dict[str, Any]:
     """The options of ``map_batches`` that place a pool of actors."""
+    actors, accelerator = placement.actors, placement.accelerator_type
     return {
-        "compute": ActorPoolStrategy(
-            min_size=placement.actors.min, max_size=placement.actors.max, initial_size=placement.actors.min
-        ),
+        "compute": ActorPoolStrategy(min_size=actors.min, max_size=actors.max, initial_size=actors.initial),
         "num_cpus": placement.cpus,
         "num_gpus": placement.gpus or None,
+        "memory": placement.memory * GIB or None,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
+        **({"accelerator_type": accelerator} if accelerator else {}),
     }
 
 
@@ -51,7 +53,7 @@ def io_options() -> dict[str, Any]:
     most = max(1, int(capacity().cpus / 4))
     return {
         "compute": ActorPoolStrategy(min_size=1, max_size=most, initial_size=1),
-        "num_cpus": IO_CPUS,
+        "num_cpus": IO.cpus,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
     }

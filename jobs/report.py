@@ -24,11 +24,22 @@ class StepFigures:
 
     rows: int = 0
     seconds: float = 0.0
+    card: float = 0.0
+    """The greatest share of its card's memory, 0..1, that an actor had taken by the end of the step."""
 
     @property
     def rate(self) -> float:
         """Rows per second of one actor."""
         return self.rows / self.seconds if self.seconds else 0.0
+
+    def as_json(self) -> dict[str, float]:
+        """The figures by name; nothing of cards where none was used."""
+        told = {"rows": self.rows, "seconds": round(self.seconds, 3), "rows_per_second": round(self.rate, 2)}
+        return told | ({"card": round(self.card, 3)} if self.card else {})
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}"
 
 
 @dataclass
@@ -102,6 +113,7 @@ class Summary:
             figures = self.steps.setdefault(step, StepFigures())
             figures.rows += note["rows"]
             figures.seconds += note["seconds"]
+            figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
 
     def rejected_of_all(self) -> tuple[int, int]:
@@ -112,10 +124,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
         plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
-        steps = {
-            name: {"rows": step.rows, "seconds": round(step.seconds, 3), "rows_per_second": round(step.rate, 2)}
-            for name, step in self.steps.items()
-        }
+        steps = {name: step.as_json() for name, step in self.steps.items()}
         # What is handed out stays as it is while more is counted.
         copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
@@ -138,7 +147,7 @@ class Summary:
         for code, count in sorted(self.rejected.items()):
             table.add_row("rejected", f"{count:,}  {code}")
         for name, step in self.steps.items():
-            table.add_row(name, f"{step.rate:,.1f} rows/s an actor")
+            table.add_row(name, str(step))
         table.add_row("seconds", f"{self.seconds:,.1f}")
         table.add_row("written to", self.sink)
         if self.snapshot is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,8 +13,9 @@ import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
-from cluster.connect import capacity, connect
-from cluster.resources import Placement, place
+from cluster.connection import connect
+from cluster.nodes import capacity
+from cluster.placement import Placement, place
 from jobs.pipeline import dataset
 from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
@@ -22,6 +23,7 @@ from jobs.report import Summary, progress
 from jobs.sink import ledger, seen, switch
 from jobs.sink.holder import Holder, refuse_if_held
 from jobs.sink.ledger import NEXT, Mode, Start
+from jobs.sink.measured import cards
 from jobs.sink.noticed import Noticed
 from jobs.sink.record import Record
 from jobs.stores.store import Store
@@ -43,7 +45,7 @@ def run(
 
     Args:
         plan: the checked job.
-        address: the Ray cluster; see :func:`cluster.connect.connect`.
+        address: the Ray cluster; see :func:`cluster.connection.connect`.
         console: where progress is shown, if that is a terminal.
         mode: what becomes of the rows that are there, if they are of another plan or are to be made anew.
         take_over: don't look whether another run on this sink lives; if it does, it ends.
@@ -62,7 +64,7 @@ def run(
         with console.status("looking whether the last run on this sink has ended"):
             refuse_if_held(sink, newest)
     with connect(address):
-        placements = _placements(plan)
+        placements = _placements(plan, cards(sink, newest, plan))
         _stage(plan)
         epoch = ledger.claim(sink, start, newest)
         summary = Summary(start.run_id, _destination(plan, mode))
@@ -112,10 +114,10 @@ def _destination(plan: Plan, mode: Mode) -> str:
     return f"{uri.rstrip('/')}/{NEXT}" if mode is Mode.OVERWRITE else uri
 
 
-def _placements(plan: Plan) -> list[Placement]:
+def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
     stages = [{step.name: step.resources for step in stage.steps} for stage in plan.stages]
     heavy = {step.name for step in plan.steps if step.spec.models()}
-    return place(stages, heavy, capacity())
+    return place(stages, heavy, capacity(), measured)
 
 
 def _stage(plan: Plan) -> None:

@@ -55,7 +55,7 @@ def test_only_the_command_line_prints_or_reads_the_environment(path: Path) -> No
     assert not names & {"os.environ", "os.getenv"}
 
 
-@pytest.mark.parametrize("package", ["operators", "jobs", "jobs.jobfile", "cluster.resources"])
+@pytest.mark.parametrize("package", ["operators", "jobs", "jobs.jobfile", "cluster", "cluster.placement"])
 def test_nothing_heavy_comes_with_an_import(package: str) -> None:
     code = f"import sys, {package}; print([name for name in {(*NETWORKS, 'ray')} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

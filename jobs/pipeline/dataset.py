@@ -14,8 +14,8 @@ import ray.data
 from ray.data import DataContext, Dataset
 
 from cluster import pools
-from cluster.connect import capacity
-from cluster.resources import Placement
+from cluster.nodes import capacity
+from cluster.placement import Placement
 from jobs.pipeline import suspects
 from jobs.pipeline.parts import unpack
 from jobs.pipeline.reader import Packer, Reader, Stamp, shares

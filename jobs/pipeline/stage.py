@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster import pools
-from cluster.resources import Placement
+from cluster.placement import Placement
 from jobs.pipeline.parts import pack, unpack
 from jobs.pipeline.suspects import Suspects
 from operators import Spec, columns
 from operators.errors import UserError
+from operators.models.memory import card_share
 
 
 class StageActor:
@@ -47,7 +48,8 @@ class StageActor:
             table = operator(table, watch)
             seconds = time.perf_counter() - began
             rows = live * (len(operator.spec.branches()) or 1)
-            notes["steps"][operator.step] = {"rows": rows, "seconds": seconds, "weights": operator.digests()}
+            figures = {"rows": rows, "seconds": seconds, "weights": operator.digests(), "card": card_share()}
+            notes["steps"][operator.step] = figures
         packed = pack(table, notes)
         self.suspects.end(part)
         return packed

@@ -63,5 +63,5 @@ def _job(steps: list[Any], sink: str, rows: int, part_rows: int) -> Job:
         source={"uri": f"builtin:shapes?rows={rows}&seed=5", "columns": ["image", "shape"]},
         steps=steps,
         sink={"uri": sink, "part_rows": part_rows},
-        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6}},
+        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6, "actors": 1}},
     )

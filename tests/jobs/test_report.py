@@ -29,6 +29,14 @@ def test_reports_of_parts_add_up():
     assert figures["weights"] == {"builtin:blip": "ab"}
 
 
+def test_the_greatest_share_of_a_card_is_told():
+    summary = Summary("run", "out")
+    for card in (0.123, 0.321, 0.1, None):
+        summary.add(report(steps={"caption": {"rows": 4, "seconds": 2.0, "weights": {}, "card": card}}))
+    assert summary.as_json()["steps"]["caption"]["card"] == 0.321
+    assert str(summary.steps["caption"]) == "2.0 rows/s an actor, 32% of its card"
+
+
 def test_the_end_is_told_in_words():
     summary = Summary("run", "out", rows_before=3)
     summary.add(report())

@@ -26,10 +26,17 @@ def test_a_sink_that_is_a_file_is_refused(cluster, tmp_path):
     assert (tmp_path / "sink").read_text() == "not a folder"
 
 
-@pytest.mark.parametrize("resources", [{"gpus": 1}, {"cpus": 64}, {"actors": 500, "cpus": 0.1}])
-def test_a_step_that_can_never_fit_is_refused(cluster, tmp_path, resources):
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"gpus": 1}, "caption needs 1 GPU, and the most that a node has is 0"),
+        ({"cpus": 64}, "caption needs 64 CPUs, and the most that a node has is 2"),
+        ({"actors": 500, "cpus": 0.1}, "needs 50.5 CPUs at once"),
+    ],
+)
+def test_a_step_that_can_never_fit_is_refused(cluster, tmp_path, resources, said):
     job = Job(source=SOURCE, steps=[Caption()], sink=str(tmp_path / "sink"), resources={"caption": resources})
-    with pytest.raises(ResourceError, match="at once"):
+    with pytest.raises(ResourceError, match=said):
         job.run()
     assert not (tmp_path / "sink").exists()
 

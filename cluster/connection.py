@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import ray
 
-from cluster.resources import Capacity
-
 
 @contextlib.contextmanager
 def connect(address: str | None = None) -> Iterator[None]:
@@ -46,10 +44,3 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def capacity() -> Capacity:
-    """What the connected cluster has."""
-    total = ray.cluster_resources()
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    return Capacity(float(total.get("CPU", 0)), float(total.get("GPU", 0)), float(max(nodes, default=0)))
