@@ -18,19 +18,20 @@ import psutil
 ROOT = Path(__file__).parents[2]
 _WORKERS = ("ray::MapWorker", "ray::_Notes")
 """How the processes of a job are named; Ray's own (statistics, autoscaling) are beside them."""
-_NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "num_gpus": 0}
+_NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+_PREEMPTION = 2
 
 
 class Nodes:
-    """A head without CPUs, where drivers connect, and nodes that work."""
+    """A head without CPUs, where drivers connect, and nodes that work; GPUs are numbers that Ray counts, no cards."""
 
-    def __init__(self, environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2, gpus: int = 0) -> None:
         # In a folder of its own, so that no other `ray.init()` on this machine takes it for its cluster.
         places = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(log.parent)}
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.nodes", str(nodes), str(cpus)],
+                [sys.executable, "-m", "tests.faults.nodes", str(nodes), str(cpus), str(gpus)],
                 cwd=ROOT,
                 env={**os.environ, **places, **environment},
                 stdin=subprocess.PIPE,
@@ -45,13 +46,30 @@ class Nodes:
         """Where drivers connect."""
         return str(self._state["address"])
 
+    @property
+    def ids(self) -> list[str]:
+        """Ray's names of the nodes that work."""
+        return list(self._state["ids"])
+
     def kill_node(self, rng: random.Random) -> None:
         """End a node's processes all at once, and let a new node join."""
-        self._ask({"kill": rng.randrange(len(self._state["raylets"]))})
+        self.kill(rng.randrange(len(self._state["raylets"])))
+
+    def kill(self, at: int) -> None:
+        """The same for one of them."""
+        self._ask({"do": "kill", "at": at})
+
+    def drain(self, at: int, seconds: float) -> None:
+        """Tell a node that it will be taken away in so many seconds."""
+        self._ask({"do": "drain", "at": at, "seconds": seconds})
+
+    def join(self) -> None:
+        """Let one more node join."""
+        self._ask({"do": "join"})
 
     def mend(self) -> None:
         """Let new nodes join for those that Ray has given up, as it does on a machine that is too busy."""
-        self._ask({})
+        self._ask({"do": "mend"})
 
     def kill_worker(self, rng: random.Random) -> bool:
         """End a process that works on rows, reads, commits or takes notes, if there is one."""
@@ -71,7 +89,7 @@ class Nodes:
         """End it."""
         self._process.communicate()
 
-    def _ask(self, order: dict[str, int]) -> None:
+    def _ask(self, order: dict[str, Any]) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -86,54 +104,67 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2) -> Iterator[Nodes]:
+def ray_nodes(environment: dict[str, str], log: Path, nodes: int = 2, cpus: int = 2, gpus: int = 0) -> Iterator[Nodes]:
     """A cluster for as long as the block lasts; its workers have the environment."""
-    cluster = Nodes(environment, log, nodes, cpus)
+    cluster = Nodes(environment, log, nodes, cpus, gpus)
     try:
         yield cluster
     finally:
         cluster.stop()
 
 
-def serve(count: int, cpus: int) -> None:
+def serve(count: int, cpus: int, gpus: int) -> None:
     """Be the process that holds the cluster, until nobody asks any more."""
     from ray.cluster_utils import Cluster
 
     answers, sys.stdout = sys.stdout, sys.stderr
-    head = {**_NODE, "num_cpus": 0, "include_dashboard": False}
+    head = {**_NODE, "num_cpus": 0, "num_gpus": 0, "include_dashboard": False}
+    worker = {**_NODE, "num_cpus": cpus, "num_gpus": gpus}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [_joined(cluster, cpus) for _ in range(count)]
+    nodes = [_joined(cluster, worker) for _ in range(count)]
     try:
         while True:
             state = {
                 "address": cluster.address,
                 "head": _raylet(cluster.head_node),
                 "raylets": [_raylet(node) for node in nodes],
+                "ids": [node.node_id for node in nodes],
             }
             print(json.dumps(state), file=answers, flush=True)
-            order = sys.stdin.readline()
-            if not order:
+            line = sys.stdin.readline()
+            if not line:
                 return
-            for victim in json.loads(order).values():
-                _end(_raylet(nodes[victim]))
-            nodes = [node if _lives(node) else _replaced(cluster, node, cpus) for node in nodes]
+            match json.loads(line):
+                case {"do": "kill", "at": at}:
+                    _end(_raylet(nodes[at]))
+                case {"do": "drain", "at": at, "seconds": seconds}:
+                    _drain(cluster, nodes[at].node_id, seconds)
+                case {"do": "join"}:
+                    nodes.append(_joined(cluster, worker))
+            nodes = [node if _lives(node) else _replaced(cluster, node, worker) for node in nodes]
     finally:
         cluster.shutdown()
 
 
-def _replaced(cluster: Any, node: Any, cpus: int) -> Any:
-    """A new node for one that has ended."""
+def _replaced(cluster: Any, node: Any, worker: dict[str, Any]) -> Any:
+    """A new node for one that was killed, or that Ray has given up on a busy machine."""
     cluster.remove_node(node, allow_graceful=False)
-    return _joined(cluster, cpus)
+    return _joined(cluster, worker)
 
 
-def _joined(cluster: Any, cpus: int) -> Any:
-    node = cluster.add_node(wait=False, **_NODE, num_cpus=cpus)
+def _joined(cluster: Any, worker: dict[str, Any]) -> Any:
+    node = cluster.add_node(wait=False, **worker)
     while _lives(node):
         if node.node_id in cluster.global_state._live_node_ids():
             return node
         time.sleep(0.1)
-    return _replaced(cluster, node, cpus)
+    return _replaced(cluster, node, worker)
+
+
+def _drain(cluster: Any, node_id: str, seconds: float) -> None:
+    deadline = int((time.time() + seconds) * 1000)
+    accepted, reason = cluster.head_node.get_gcs_client().drain_node(node_id, _PREEMPTION, "for a test", deadline)
+    assert accepted, reason
 
 
 def _lives(node: Any) -> bool:
