@@ -25,13 +25,16 @@ PYTHON = ("python3", "-P", "-m")
 _CONNECTING, _ANSWERING = 10.0, 120.0
 """Seconds without a word from the cluster after which a request has failed."""
 
-_PREFLIGHT = 120.0
+_PREFLIGHT = 300.0
 """Seconds in which a cluster says what it has."""
 
 _PATIENCE = 60.0
 """Seconds for which a log that broke off is tried again."""
 
 _POLL = 0.5
+
+_USED = "already exists"
+"""What Ray says of an id that was used."""
 
 _PREFIX = re.compile(r"^(?:[\w.]*Error: |Request failed with status code \d+: )+")
 
@@ -86,13 +89,21 @@ class RayJobs:
         Raises:
             ClusterError: there is a job of this id.
         """
-        with self._explained():
-            self._client.submit_job(
-                submission_id=submission_id,
-                entrypoint=entrypoint,
-                runtime_env=dict(runtime_env),
-                metadata=dict(metadata),
-            )
+        try:
+            with self._explained():
+                self._client.submit_job(
+                    submission_id=submission_id,
+                    entrypoint=entrypoint,
+                    runtime_env=dict(runtime_env),
+                    metadata=dict(metadata),
+                )
+        except ClusterError as error:
+            if _USED not in error.message:
+                raise
+            raise ClusterError(
+                f"there is a job {submission_id} already, which `latentmill status` tells of; give another `--id`",
+                self.address,
+            ) from error
 
     def find(self, submission_id: str) -> Submission:
         """What Ray knows of a job.

@@ -115,7 +115,7 @@ def test_a_job_runs_there_as_it_does_here(folder, user):
         f"source={folder / 'photos'}",
     )
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "submission_id first already exists" in err
+    assert "there is a job first already" in err
 
     code, out, _ = user.types("status", "first", "--json")
     told = json.loads(out)
