@@ -1,4 +1,4 @@
-"""The command line: ``latentmill plan|run|status|retry|verify|snapshots|operators|schema``."""
+"""The command line: ``latentmill plan|run|submit|logs|stop|status|retry|verify|snapshots|operators|schema``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import TypeAdapter
 
-from jobs.jobfile import JobFile
+from jobs.commands import cluster, common
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_operators, shown_options, shown_plan
@@ -24,22 +24,11 @@ from operators.errors import LatentmillError, UserError
 if TYPE_CHECKING:
     from jobs.report import Summary
 
-FAILED, USERS_ERROR, STOPPED = 1, 2, 130
-
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
-_WATCH_SECONDS = 5.0
-
-_job_file = click.argument("job_file", type=click.Path(path_type=Path))
-_set = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
-_limit = click.option("--limit", type=click.IntRange(min=1), help="Take only the first rows of the source.")
 _address = click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
-_take_over = click.option(
-    "--take-over", is_flag=True, help="Take the sink from a run that lives or seems to; that one ends."
-)
 _sink = click.argument("sink")
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group(
@@ -54,19 +43,17 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@_job_file
-@_set
-@_limit
+@common.job_file
+@common.set_
+@common.limit
 @_address
-@click.option("--extend", "mode", flag_value="extend", help="Keep another plan's rows; do new source rows by this one.")
+@common.extend
+@common.overwrite
+@common.take_over
 @click.option(
-    "--overwrite",
-    "mode",
-    flag_value="overwrite",
-    help="Make everything anew; old rows stay until new ones are complete.",
+    "--progress-lines", is_flag=True, help="Show progress in lines, as for a log, where there is no terminal."
 )
-@_take_over
-@_as_json
+@common.as_json
 def run(
     job_file: Path,
     changes: Sequence[str],
@@ -74,30 +61,30 @@ def run(
     address: str | None,
     mode: str | None,
     take_over: bool,
+    progress_lines: bool,
     as_json: bool,
 ) -> None:
     """Run a job; run again after a fault, it goes on where it stopped."""
-    file = _read(job_file, changes, limit)
+    file = common.read(job_file, changes, limit)
     plan = file.plan()
-    os.environ.setdefault(*_LOOPBACK_ONLY)
-    from rich.console import Console
-
+    _listen_on_loopback_only(address)
+    from jobs.report import console_on
     from jobs.runner import run as run_plan
     from jobs.sink.ledger import Mode
 
     with file.located(), others_held_back() as stderr:
-        summary = run_plan(plan, address, Console(file=stderr), Mode(mode or Mode.RUN), take_over)
+        summary = run_plan(plan, address, console_on(stderr, progress_lines), Mode(mode or Mode.RUN), take_over)
     _tell(summary, plan.job, as_json)
 
 
 @cli.command()
-@_job_file
-@_set
+@common.job_file
+@common.set_
 @click.option("--code", help="Only source rows of which a row was rejected with this code.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many source rows.")
 @_address
-@_take_over
-@_as_json
+@common.take_over
+@common.as_json
 def retry(
     job_file: Path,
     changes: Sequence[str],
@@ -108,35 +95,41 @@ def retry(
     as_json: bool,
 ) -> None:
     """Try rejected rows again; those that come out are added to the others."""
-    file = _read(job_file, changes, None)
-    os.environ.setdefault(*_LOOPBACK_ONLY)
-    from rich.console import Console
-
+    file = common.read(job_file, changes, None)
+    _listen_on_loopback_only(address)
+    from jobs.report import console_on
     from jobs.retry import retry as try_again
 
     with file.located(), others_held_back() as stderr:
-        summary = try_again(file.job, code, limit, address, Console(file=stderr), take_over)
+        summary = try_again(file.job, code, limit, address, console_on(stderr), take_over)
     _tell(summary, file.job, as_json)
 
 
 @cli.command()
-@_job_file
-@_set
-@_limit
-@_as_json
+@common.job_file
+@common.set_
+@common.limit
+@common.as_json
 def plan(job_file: Path, changes: Sequence[str], limit: int | None, as_json: bool) -> None:
     """Check a job and say what it would do; nothing is started or written."""
-    made = _read(job_file, changes, limit).plan()
+    made = common.read(job_file, changes, limit).plan()
     click.echo(json.dumps(plan_as_json(made)) if as_json else shown_plan(made))
 
 
 @cli.command()
-@_sink
+@click.argument("sink", metavar="SINK|ID")
+@click.option("--address", help="Dashboard of the Ray cluster that the job ID was submitted to.")
 @click.option("--watch", is_flag=True, help="Go on telling until the run ends.")
 @click.option("--exact", is_flag=True, help="Count all outcomes; a run that was killed has not told its last rows.")
-@_as_json
-def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
-    """Say how far a job is, by its sink alone; it may be running anywhere, dead or done."""
+@common.as_json
+def status(sink: str, address: str | None, watch: bool, exact: bool, as_json: bool) -> None:
+    """Say how far a job is, by its sink alone; it may be running anywhere, dead or done.
+
+    Of a job that was submitted, by its id and the cluster's address.
+    """
+    if address is not None:
+        cluster.tell(sink, address, watch, exact, as_json)
+        return
     from jobs.show_sink import shown_status, status_line
     from jobs.status import State, look
     from jobs.stores.store import Store
@@ -145,7 +138,7 @@ def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
     told = look(store, exact)
     click.echo(json.dumps(told.as_json()) if as_json else shown(told))
     while watch and told.state is State.RUNNING:
-        time.sleep(_WATCH_SECONDS)
+        time.sleep(common.WATCH_SECONDS)
         told = look(store, exact)
         click.echo(json.dumps(told.as_json()) if as_json else shown(told))
 
@@ -154,23 +147,23 @@ def status(sink: str, watch: bool, exact: bool, as_json: bool) -> None:
 @_sink
 @click.option("--job", "job_file", type=click.Path(path_type=Path), help="Job file whose rows these should be.")
 @click.option("--weights", is_flag=True, help="Compare the models' weights with those of now, too.")
-@_as_json
+@common.as_json
 def verify(sink: str, job_file: Path | None, weights: bool, as_json: bool) -> None:
     """Read a sink to its last byte and hold it against its own outcomes."""
     from jobs.show_sink import shown_verdict
     from jobs.stores.store import Store
     from jobs.verify import verify as verified
 
-    plan = None if job_file is None else _read(job_file, [], None).plan()
+    plan = None if job_file is None else common.read(job_file, [], None).plan()
     verdict = verified(Store.at(sink), plan, weights)
     click.echo(json.dumps(verdict.as_json()) if as_json else shown_verdict(verdict))
     if not verdict.sound:
-        sys.exit(FAILED)
+        sys.exit(common.FAILED)
 
 
 @cli.command()
 @_sink
-@_as_json
+@common.as_json
 def snapshots(sink: str, as_json: bool) -> None:
     """List what runs did to a sink with `format: lance`, each with the number to read it by."""
     from jobs.formats.snapshots import made
@@ -183,7 +176,7 @@ def snapshots(sink: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("name", required=False)
-@_as_json
+@common.as_json
 def operators(name: str | None, as_json: bool) -> None:
     """List the operators, or the options of one."""
     if name is not None and name not in KINDS:
@@ -202,19 +195,29 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
+for command in (cluster.submit, cluster.logs, cluster.stop):
+    cli.add_command(command)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user's is one line and exit code 2."""
     try:
         sys.exit(cli.main(arguments, standalone_mode=False))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "latentmill"
-        _end(f"{error.format_message().rstrip('.')}; see `{command} --help`", USERS_ERROR)
+        _end(f"{error.format_message().rstrip('.')}; see `{command} --help`", common.USERS_ERROR)
     except click.Abort:
-        _end("stopped; what was committed is kept, and running it again goes on from there", STOPPED)
+        _end("stopped; what was committed is kept, and running it again goes on from there", common.STOPPED)
     except UserError as error:
-        _end(str(error), USERS_ERROR)
+        _end(str(error), common.USERS_ERROR)
     except LatentmillError as error:
-        _end(str(error), FAILED)
+        _end(str(error), common.FAILED)
+
+
+def _listen_on_loopback_only(address: str | None) -> None:
+    """Let nobody else reach the cluster that a run starts for itself; one that is there has addresses of its own."""
+    if address is None:
+        os.environ.setdefault(*_LOOPBACK_ONLY)
 
 
 def _tell(summary: Summary, job: Job, as_json: bool) -> None:
@@ -228,13 +231,9 @@ def _tell(summary: Summary, job: Job, as_json: bool) -> None:
     if not summary.accepted:
         allowed = f"more rows were rejected than max_rejects = {job.max_rejects} allows"
         click.echo(f"latentmill: {allowed}; they are in {summary.sink.rstrip('/')}/rejects", err=True)
-        sys.exit(FAILED)
+        sys.exit(common.FAILED)
 
 
 def _end(message: str, code: int) -> None:
     click.echo(f"latentmill: {message}", err=True)
     sys.exit(code)
-
-
-def _read(job_file: Path, changes: Sequence[str], limit: int | None) -> JobFile:
-    return JobFile.read(job_file, [*changes, f"source.limit={limit}"] if limit else changes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -16,6 +16,9 @@ from rich.table import Table
 
 _SHOWN = 5
 """Ids that are named of rows that are counted."""
+
+_LINE_SECONDS = 5.0
+"""Between two lines that tell how a run goes."""
 
 
 @dataclass
@@ -155,12 +158,32 @@ class Summary:
         console.print(table)
 
 
+def console_on(file: TextIO, lines: bool = False) -> Console:
+    """Where a run shows how it goes: as a bar on a terminal; elsewhere not at all, or in lines, as for a log."""
+    return Console(file=file, quiet=not (lines or file.isatty()))
+
+
 @contextmanager
 def progress(summary: Summary, rows: int | None, console: Console) -> Iterator[Any]:
-    """Show counts on a terminal while a run goes on, and nothing anywhere else; yields what to call after each part."""
-    if not console.is_terminal:
-        yield lambda: None
-        return
+    """Show counts while a run goes on, in a bar on a terminal and elsewhere in lines, unless the console is ``quiet``.
+
+    Yields:
+        What to call after each part.
+    """
+    began = time.monotonic()
+
+    def pace() -> str:
+        return f"{summary.rows_in / max(time.monotonic() - began, 1e-3):,.1f} rows/s"
+
+    if console.is_terminal:
+        with _bar(summary, rows, console, pace) as update:
+            yield update
+    else:
+        yield _lines(summary, rows, console, pace)
+
+
+@contextmanager
+def _bar(summary: Summary, rows: int | None, console: Console, pace: Callable[[], str]) -> Iterator[Callable[[], None]]:
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -173,16 +196,31 @@ def progress(summary: Summary, rows: int | None, console: Console) -> Iterator[A
     )
     with bar:
         task = bar.add_task("starting", total=rows, completed=summary.rows_before, pace="")
-        began = time.monotonic()
 
         def update() -> None:
-            pace = summary.rows_in / max(time.monotonic() - began, 1e-3)
             rejected = sum(summary.rejected.values())
             bar.update(
                 task,
                 description=f"{rejected} rejected" if rejected else "rows",
                 completed=summary.rows_before + summary.rows_in,
-                pace=f"{pace:,.1f} rows/s",
+                pace=pace(),
             )
 
         yield update
+
+
+def _lines(summary: Summary, rows: int | None, console: Console, pace: Callable[[], str]) -> Callable[[], None]:
+    due = time.monotonic()
+
+    def update() -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            return
+        due = time.monotonic() + _LINE_SECONDS
+        done = summary.rows_before + summary.rows_in
+        told = f"{done:,} of {rows:,} rows ({done / rows:.0%})" if rows else f"{done:,} rows"
+        rejected = sum(summary.rejected.values())
+        told += f", {rejected:,} rejected" if rejected else ""
+        console.print(f"{told}, {pace()}", markup=False, highlight=False, soft_wrap=True)
+
+    return update

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from cluster.placement import Placement, place
 from jobs.pipeline import dataset
 from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
-from jobs.report import Summary, progress
+from jobs.report import Summary, console_on, progress
 from jobs.sink import ledger, seen, switch
 from jobs.sink.holder import Holder, refuse_if_held
 from jobs.sink.ledger import NEXT, Mode, Start
@@ -46,7 +47,7 @@ def run(
     Args:
         plan: the checked job.
         address: the Ray cluster; see :func:`cluster.connection.connect`.
-        console: where progress is shown, if that is a terminal.
+        console: where progress is shown; without it, on standard error if that is a terminal.
         mode: what becomes of the rows that are there, if they are of another plan or are to be made anew.
         take_over: don't look whether another run on this sink lives; if it does, it ends.
         beat_seconds: how often the run's record is written.
@@ -56,7 +57,7 @@ def run(
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses, and nothing was written; or
             source or sink fail meanwhile, and the next start goes on from there.
     """
-    began, work, console = time.monotonic(), work or NewRows(), console or Console(stderr=True)
+    began, work, console = time.monotonic(), work or NewRows(), console or console_on(sys.stderr)
     sink = Store.at(plan.job.sink.uri)
     start = _start(plan, mode, beat_seconds)
     newest = ledger.check(sink, start)

@@ -66,6 +66,12 @@ class ResourceError(UserError):
     code = "bad_resources"
 
 
+class ClusterError(UserError):
+    """A Ray cluster can't be reached, refuses, or is not what a job needs."""
+
+    code = "bad_cluster"
+
+
 class RowError(LatentmillError):
     """One row can't be processed; it goes to the rejects and the job goes on."""
 

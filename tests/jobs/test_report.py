@@ -47,12 +47,21 @@ def test_the_end_is_told_in_words():
         assert line in text
 
 
-def test_progress_is_shown_on_a_terminal_and_nowhere_else():
-    for terminal in (True, False):
+def test_progress_is_a_bar_on_a_terminal_and_elsewhere_a_line_or_nothing():
+    for kind in ({"force_terminal": True}, {}, {"quiet": True}):
         out = io.StringIO()
-        summary = Summary("run", "out")
-        with progress(summary, 8, Console(file=out, force_terminal=terminal, width=80)) as shown:
+        summary = Summary("run", "out", rows_before=2)
+        with progress(summary, 8, Console(file=out, width=80, **kind)) as shown:
             summary.add(report())
             shown()
-        assert ("4/8" in out.getvalue() and "1 rejected" in out.getvalue()) is terminal
-        assert terminal or out.getvalue() == ""
+            shown()
+        told = out.getvalue()
+        if "quiet" in kind:
+            assert told == ""
+        elif kind:
+            assert "6/8" in told
+            assert "1 rejected" in told
+        else:
+            assert told.startswith("6 of 8 rows (75%), 1 rejected, ")
+            assert told.endswith(" rows/s\n")
+            assert told.count("\n") == 1
