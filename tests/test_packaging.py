@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,12 @@ def test_the_built_in_models_are_in_the_wheel(wheel: set[str], model: str) -> No
     assert files <= wheel
 
 
+def test_the_manifests_are_in_the_wheel(wheel: set[str]) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cluster" / "manifests").rglob("*.yaml")}
+    assert len(files) > 6
+    assert files <= wheel
+
+
 def test_the_licence_is_in_the_wheel(wheel: set[str]) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
 
@@ -63,3 +70,15 @@ def test_every_direct_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     assert not [item for item in required if f"\n{Requirement(item).name.lower()}==" not in pinned]
+
+
+def test_the_image_has_the_ray_that_is_pinned_and_all_that_the_wheel_is_made_of() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned
+    assert set(re.findall(r"rayproject/ray:([\d.]+)-", dockerfile)) == {pinned[1]}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (installed,) = re.findall(r"latentmill\[(.+)\]", dockerfile)
+    assert set(installed.split(",")) == extras.keys() - {"test"}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert kept == {"cluster", "jobs", "operators", "constraints.txt", "LICENSE", "pyproject.toml", "README.md"}
