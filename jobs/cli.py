@@ -1,4 +1,4 @@
-"""The command line: ``latentmill plan|run|submit|logs|stop|status|retry|verify|snapshots|operators|schema``."""
+"""The command line: ``latentmill plan``, ``run``, and the others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
+from jobs.commands.manifest import manifest
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_operators, shown_options, shown_plan
@@ -195,7 +196,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest):
     cli.add_command(command)
 
 

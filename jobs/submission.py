@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +19,13 @@ from cluster.environment import NEVER_INSTALLED, Packages, copy_code, pinned, re
 from cluster.preflight import mark
 from cluster.submission import PYTHON, RayJobs, Submission
 from jobs.jobfile import JobFile
+from jobs.local_paths import refuse_home, refuse_relative, relative_paths
 from jobs.secrecy import refuse_credentials
 from jobs.sink import ledger
 from jobs.spec import Job
 from jobs.status import Status, look
 from jobs.stores.store import Store
-from operators.errors import ClusterError, ModelError, SinkError, SourceError, SpecError, UserError
-from operators.models.ref import ModelRef, Origin
+from operators.errors import ClusterError, ModelError, SinkError, SourceError, SpecError
 
 SINK = "latentmill_sink"
 """The entry of a submission's metadata that tells its sink."""
@@ -83,9 +83,7 @@ def check(order: Order) -> JobFile:
         raise SpecError("an id is made of letters, digits, `.`, `_` and `-`", f"--id {order.submission_id}")
     _sent(order.variables)
     with file.located():
-        for key, path in _local(file.job):
-            if path.startswith("~"):
-                raise _ERRORS[key.partition(".")[0]]("`~` is another folder on the cluster; write the whole path", key)
+        refuse_home(file.job)
     if order.checked:
         try:
             file.plan()
@@ -103,7 +101,7 @@ def submit(jobs: RayJobs, file: JobFile, order: Order) -> Sent:
             there, or there is a job of this id.
     """
     needed = requirements(_extras(file.job))
-    relative = {key: path for key, path in _local(file.job) if not Path(path).is_absolute()}
+    relative = relative_paths(file.job)
     if order.checked:
         here = [str(Path.cwd()), str(order.job_file.absolute())]
         told = jobs.ask(
@@ -117,7 +115,8 @@ def submit(jobs: RayJobs, file: JobFile, order: Order) -> Sent:
         told = {"lacking": {}, "unset": [], "elsewhere": [""]}
     if relative and told["elsewhere"]:
         with file.located():
-            _refuse_relative(relative, order.checked)
+            missing = "the folder that it starts at is not on the cluster"
+            refuse_relative(file.job, missing if order.checked else "nobody looked for it on the cluster")
     for name in told["unset"]:
         raise ClusterError(f"{name} is not set on the cluster; {_SET_THERE}", f"--env {name}")
     environment = {
@@ -200,38 +199,9 @@ def _sent(variables: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _local(job: Job) -> Iterator[tuple[str, str]]:
-    """Paths that a job names on the file system of where it runs, by the key that names them."""
-    for key, uri in (("source.uri", getattr(job.source, "uri", "")), ("sink.uri", job.sink.uri)):
-        if uri and not re.match(r"\w[\w+.-]*:", uri):
-            yield key, uri
-    for at, step in enumerate(job.steps):
-        yield from ((f"steps.{at}.{step.kind}.{name}", path) for name, path in _folders(step))
-
-
 def _models(job: Job) -> list[tuple[str, str]]:
     """Models in folders by relative paths: workers start in another folder than the driver."""
-    return [(key, path) for key, path in _local(job) if key.startswith("steps.") and not Path(path).is_absolute()]
-
-
-def _folders(step: Any) -> Iterator[tuple[str, str]]:
-    for name, value in step:
-        if isinstance(value, ModelRef) and value.origin is Origin.FOLDER:
-            yield name, str(value)
-
-
-_ERRORS: dict[str, type[UserError]] = {"source": SourceError, "sink": SinkError, "steps": ModelError}
-"""The error that a key's path is about, by the key's first word."""
-
-
-def _refuse_relative(relative: Mapping[str, str], checked: bool) -> None:
-    for key, path in relative.items():
-        why = "the folder that it starts at is not on the cluster" if checked else "nobody looked for it on the cluster"
-        raise _ERRORS[key.partition(".")[0]](
-            f"{path!r} is a relative path, and {why}; write a URI, as s3://bucket/folder, or a whole path that the "
-            "cluster's nodes have",
-            key,
-        )
+    return [(key, path) for key, path in relative_paths(job).items() if key.startswith("steps.")]
 
 
 def _extras(job: Job) -> list[str]:

@@ -1,7 +1,7 @@
 """The nightly job as an Airflow DAG: submitted to a cluster that stays, followed to its end, tried again after a fault.
 
 Airflow 3 with its standard provider, and Latentmill in the same environment. The variable `ray_address` is the
-cluster's, as in http://head:8265.
+cluster's, as in http://head:8265. The folder /opt/pictures has the job file, whose source and sink are URIs.
 """
 
 from datetime import datetime, timedelta
@@ -18,7 +18,8 @@ with DAG(
 ):
     BashOperator(
         task_id="nightly",
-        bash_command="latentmill submit examples/nightly.yaml --address {{ var.value.ray_address }} --follow",
+        cwd="/opt/pictures",
+        bash_command="latentmill submit nightly.yaml --address {{ var.value.ray_address }} --follow",
         retries=3,
         retry_delay=timedelta(minutes=5),
     )
