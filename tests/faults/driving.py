@@ -29,6 +29,12 @@ def captioned_edited_thinned() -> list[Any]:
     return [{"caption": {"max_new_tokens": 8}}, {"edit": edit}, Thinned(keep=60, with_edit=True)]
 
 
+def captioned_inverted_edited() -> list[Any]:
+    """Caption, invert, edit (1 to 2)."""
+    edit = {"method": "diffedit", "from": {"column": "shape"}, "to": ["star", "ring"], "steps": 4}
+    return [{"caption": {"max_new_tokens": 8}}, {"invert": {"steps": 4}}, {"edit": edit}]
+
+
 def painted_thinned() -> list[Any]:
     """Paint over (1 to 3), filter: no model is loaded."""
     return [Painted(to=("star", "ring", "square")), Thinned(keep=60)]
@@ -58,10 +64,10 @@ def _drive(
         os._exit(2)
 
 
-def _job(steps: list[Any], sink: str, rows: int, part_rows: int) -> Job:
+def _job(steps: list[Any], sink: str, rows: int, part_rows: int, **resources: Any) -> Job:
     return Job(
         source={"uri": f"builtin:shapes?rows={rows}&seed=5", "columns": ["image", "shape"]},
         steps=steps,
         sink={"uri": sink, "part_rows": part_rows},
-        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6, "actors": 1}},
+        resources={"default": {"cpus": 0.5, "threads": 1, "batch_rows": 6, "actors": 1} | resources},
     )

@@ -67,6 +67,10 @@ class Nodes:
         """Let one more node join."""
         self._ask({"do": "join"})
 
+    def leave(self, at: int) -> None:
+        """End a node's processes, and let none come in its place."""
+        self._ask({"do": "leave", "at": at})
+
     def mend(self) -> None:
         """Let new nodes join for those that Ray has given up, as it does on a machine that is too busy."""
         self._ask({"do": "mend"})
@@ -77,6 +81,14 @@ class Nodes:
             rng.choice(list(self._workers())).kill()
             return True
         return False
+
+    def kill_all_workers(self) -> int:
+        """End all of them; how many there were."""
+        workers = list(self._workers())
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        return len(workers)
 
     def _workers(self) -> Iterator[psutil.Process]:
         for raylet in [self._state["head"], *self._state["raylets"]]:
@@ -139,6 +151,10 @@ def serve(count: int, cpus: int, gpus: int) -> None:
                     _end(_raylet(nodes[at]))
                 case {"do": "drain", "at": at, "seconds": seconds}:
                     _drain(cluster, nodes[at].node_id, seconds)
+                case {"do": "leave", "at": at}:
+                    node = nodes.pop(at)
+                    _end(_raylet(node))
+                    cluster.remove_node(node, allow_graceful=False)
                 case {"do": "join"}:
                     nodes.append(_joined(cluster, worker))
             nodes = [node if _lives(node) else _replaced(cluster, node, worker) for node in nodes]
@@ -178,12 +194,13 @@ def _raylet(node: Any) -> int:
 
 
 def _end(raylet: int) -> None:
-    parent = psutil.Process(raylet)
-    processes = [parent, *parent.children(recursive=True)]
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes)
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(raylet)
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes)
 
 
 if __name__ == "__main__":

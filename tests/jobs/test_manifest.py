@@ -41,7 +41,9 @@ def test_the_manifest_of_a_job_file_goes_to_standard_output(
     asked = ["manifest", job, "--kind", kind, "--image", "example.org/mill:1", *options, "--time-zone", "Europe/Berlin"]
     code, out, err = latentmill(capsys, *asked)
     assert (code, err) == (0, "")
-    assert out == manifest(kind, "circles", JOB, Options("example.org/mill:1", 3, 2, "mill", "@hourly", "Europe/Berlin"))
+    assert out == manifest(
+        kind, "circles", JOB, Options("example.org/mill:1", 3, 2, "mill", "@hourly", "Europe/Berlin")
+    )
     assert all(yaml.safe_load_all(out))
 
 

@@ -9,12 +9,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from tests.faults import driving
 from tests.faults.nodes import Nodes, ray_nodes
+from tests.faults.sinks import Difference, found
 from tests.ray.autoscaled import autoscaled
 from tests.ray.datasets import files, rows
 from tests.ray.witness import noted
@@ -114,6 +118,49 @@ def test_what_can_never_fit_is_refused_in_one_line_before_anything_starts(nodes:
     )
     assert not run.sink.exists()
     assert not run.actors()
+
+
+def test_a_job_goes_on_as_nodes_join_and_go_and_all_its_actors_die(nodes: Nodes, tmp_path: Path) -> None:
+    """From one node to three and back to one: a node is drained, one killed, and before that every actor."""
+    options = {"rows": 20, "part_rows": 2, "gpus": 0.25, "actors": {"min": 1, "initial": 1, "max": 3}}
+
+    def start(sink: str) -> BaseProcess:
+        given = options | {"sink": str(tmp_path / sink)}
+        return driving.start(driving.captioned_inverted_edited, given, nodes.address, {}, tmp_path / "log")
+
+    def until(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while not done():
+            assert process.is_alive(), (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def committed(more: int) -> Callable[[], bool]:
+        most = len(files(tmp_path / "run")["_latentmill/outcomes"]) + more
+        return lambda: len(files(tmp_path / "run")["_latentmill/outcomes"]) >= most
+
+    process = start("calm")
+    process.join(_SECONDS)
+    assert process.exitcode == 0, (tmp_path / "log").read_text()
+
+    process = start("run")
+    until(committed(1))
+    nodes.join()
+    nodes.join()
+    until(committed(1))
+    assert nodes.kill_all_workers() >= 4
+    until(committed(1))
+    nodes.drain(1, seconds=5)
+    until(committed(1))
+    nodes.leave(2)
+    nodes.leave(1)
+    process.join(_SECONDS)
+    assert process.exitcode == 0, (tmp_path / "log").read_text()
+
+    disk = LocalFileSystem()
+    calm = found(disk, str(tmp_path / "calm"))
+    assert len(calm.pictures) == 40
+    assert Difference.between(found(disk, str(tmp_path / "run")), calm) == Difference(0, 0, 0, 0)
 
 
 def test_a_node_that_joins_is_used(nodes: Nodes, tmp_path: Path) -> None:
