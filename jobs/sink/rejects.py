@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from jobs.sink.attempts import retried
 from jobs.sink.ledger import REJECTS, parts
-from jobs.stores.failures import line
 from jobs.stores.store import Store
 from operators import Spec, columns
 from operators.errors import SinkError
+from operators.failures import line
 
 CODE, ATTEMPT = f"{columns.ERROR}_code", f"{columns.ERROR}_attempt"
 _REASON = frozenset([f"{columns.ERROR}_step", CODE, f"{columns.ERROR}_message", ATTEMPT])

@@ -14,11 +14,11 @@ from jobs.formats.table import TABLE
 from jobs.sink.ledger import DATA, NEXT, STATE, SWITCH
 from jobs.stores import access
 from jobs.stores.access import opened
-from jobs.stores.failures import Failure, failure, storage_errors
 from jobs.stores.listing import found, version
 from jobs.stores.patience import patiently
 from jobs.stores.reading import PatientFile
 from operators.errors import SourceError
+from operators.failures import Failure, failure, storage_errors
 
 explained = partial(access.explained, kind=SourceError)
 """Turn what file systems raise into one line for the user: a :class:`SourceError`."""

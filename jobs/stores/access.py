@@ -12,8 +12,8 @@ from fsspec.config import conf
 
 from jobs.secrecy import redacted
 from jobs.stores import patience
-from jobs.stores.failures import Failure, failure, line, storage_errors
 from operators.errors import UserError
+from operators.failures import Failure, failure, line, storage_errors
 
 _DRIVERS = {"s3": "latentmill[s3]", "s3a": "latentmill[s3]", "gs": "latentmill[gcs]", "gcs": "latentmill[gcs]"}
 

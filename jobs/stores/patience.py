@@ -9,7 +9,7 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from jobs.secrecy import redacted
-from jobs.stores.failures import failure, line
+from operators.failures import failure, line
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from jobs.stores.access import explained, opened
-from jobs.stores.failures import Failure, failure, storage_errors
 from jobs.stores.listing import below
 from jobs.stores.patience import patiently
 from jobs.stores.reading import PatientFile
 from operators.errors import SinkError
+from operators.failures import Failure, failure, storage_errors
 
 _UNFINISHED = ".unfinished"
 _ONE_AT_A_TIME = Lock()

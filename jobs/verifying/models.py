@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs.spec import Job
-from jobs.stores.failures import line
 from jobs.verifying.verdict import Code, Fault
 from operators.errors import ModelError
+from operators.failures import line
 
 _PIN = "pin the model's revision, and make the rows anew in another sink or with `--overwrite`"
 _DIGITS = 12

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from jobs.formats import FORMATS, SinkFormat
 from jobs.formats.table import TABLE, table
 from jobs.sink import ledger
-from jobs.stores.failures import line
 from jobs.stores.store import Store
+from operators.failures import line
 
 _BATCH = 64
 _BUFFER = 1 << 22

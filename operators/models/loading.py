@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from operators.errors import ModelError
 from operators.models.ref import ModelRef, Origin
+from operators.models.staging import cache_folder, staged
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +32,7 @@ class ModelFiles:
         ref: where the model comes from.
         parts: subfolders whose weights will be loaded, ``"."`` for the folder itself; nothing else is downloaded.
         allow_pickle: take weights that are pickles where there is no safetensors; reading one can run any code.
-        cache: where models from an fsspec URI are kept.
+        cache: where models from an fsspec URI are kept; beside the hub's unless given.
         optional: subfolders whose weights will be loaded where they are there.
 
     Attributes:
@@ -165,7 +164,7 @@ def _located(ref: ModelRef, parts: Sequence[str], allow_pickle: bool, cache: Pat
         case Origin.HUB:
             return _downloaded(ref, parts, allow_pickle)
         case Origin.URI:
-            return _staged(ref, cache or Path.home() / ".cache" / "latentmill" / "models")
+            return staged(str(ref), cache or cache_folder())
         case Origin.BUILTIN:
             folder = _BUILTIN / ref.location
         case Origin.FOLDER:
@@ -182,6 +181,8 @@ def _downloaded(ref: ModelRef, parts: Sequence[str], allow_pickle: bool) -> Path
     names = ["model", "diffusion_pytorch_model"] + (["pytorch_model"] if allow_pickle else [])
     ends = [".safetensors", "-?????-of-?????.safetensors"] + ([".bin", "-?????-of-?????.bin"] if allow_pickle else [])
     weights = [f"{prefix}{name}{end}" for prefix in prefixes for name in names for end in ends]
+    # Of httpx or of httpx2, as the hub's library has it.
+    connection_error = vars(errors)["HTTPError"]
     try:
         folder = snapshot_download(ref.location, revision=ref.revision, allow_patterns=[*_BESIDE_WEIGHTS, *weights])
     except errors.GatedRepoError:
@@ -190,37 +191,7 @@ def _downloaded(ref: ModelRef, parts: Sequence[str], allow_pickle: bool) -> Path
         raise ModelError(f"there is no model {str(ref)!r} on the hub, or it is private") from None
     except errors.RevisionNotFoundError:
         raise ModelError(f"model {ref.location!r} has no revision {ref.revision!r} on the hub") from None
-    except OSError as error:
+    except (OSError, connection_error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {str(ref)!r} is not on this machine and the hub can't be reached: {reason}") from None
     return Path(folder)
-
-
-def _staged(ref: ModelRef, cache: Path) -> Path:
-    """Copy a URI's folder here once; a folder that has changed since is another one."""
-    import filelock
-    import fsspec
-
-    try:
-        files, root = fsspec.core.url_to_fs(ref.location)
-        found = sorted(files.find(root))
-        version = hashlib.sha256(repr([ref.location, *map(files.ukey, found)]).encode()).hexdigest()[:32]
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"model {str(ref)!r} can't be read: {error}") from None
-    if not found:
-        raise ModelError(f"there is no model {str(ref)!r}: the folder is empty or not there")
-    cache.mkdir(parents=True, exist_ok=True)
-    target = cache / version
-    with filelock.FileLock(cache / f"{version}.lock"):
-        if not target.exists():
-            part = Path(tempfile.mkdtemp(prefix=f"{version}.", dir=cache))
-            try:
-                for name in found:
-                    here = part / name.removeprefix(root).lstrip("/")
-                    here.parent.mkdir(parents=True, exist_ok=True)
-                    files.get_file(name, str(here))
-                part.replace(target)
-            except OSError as error:
-                shutil.rmtree(part, ignore_errors=True)
-                raise ModelError(f"model {str(ref)!r} can't be copied here: {error}") from None
-    return target

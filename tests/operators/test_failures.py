@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from jobs.stores import patience
-from jobs.stores.failures import Failure, failure
 from jobs.stores.patience import patiently
 from jobs.stores.store import Store
 from operators.errors import SinkError
+from operators.failures import Failure, failure
 
 
 @pytest.fixture
