@@ -29,9 +29,9 @@ def captioned_edited_thinned() -> list[Any]:
     return [{"caption": {"max_new_tokens": 8}}, {"edit": edit}, Thinned(keep=60, with_edit=True)]
 
 
-def painted_thinned() -> list[Any]:
-    """Paint over (1 to 3), filter: no model is loaded."""
-    return [Painted(to=("star", "ring", "square")), Thinned(keep=60)]
+def painted() -> list[Any]:
+    """Paint over (1 to 3), without a model."""
+    return [Painted(to=("star", "ring", "square"))]
 
 
 def start(
