@@ -46,11 +46,11 @@ def measure(quick: bool, runs: int, log: Path | None, rows: int) -> dict[str, An
 
 
 def quickly() -> tuple[list[Told], Bad]:
-    """Jobs without models on one node, the first disturbed once."""
-    with harness.scene(rows=8, part_rows=2, steps=driving.painted_thinned, nodes=1) as scene:
+    """A job without models on one node, disturbed once, and one with a bad row of each kind."""
+    with harness.scene(rows=6, part_rows=2, steps=driving.painted, nodes=1) as scene:
         scene.rest()
         told = scene.run(0, [harness.Kind.CUT, harness.Kind.DRIVER], random.Random(0))
-        return [told], poisoned.job(60, 32, address=scene.nodes.address)
+        return [told], poisoned.job(20, 32, address=scene.nodes.address)
 
 
 def disturbed(runs: int, log: Path | None) -> list[Told]:

@@ -35,9 +35,9 @@ def captioned_inverted_edited() -> list[Any]:
     return [{"caption": {"max_new_tokens": 8}}, {"invert": {"steps": 4}}, {"edit": edit}]
 
 
-def painted_thinned() -> list[Any]:
-    """Paint over (1 to 3), filter: no model is loaded."""
-    return [Painted(to=("star", "ring", "square")), Thinned(keep=60)]
+def painted() -> list[Any]:
+    """Paint over (1 to 3), without a model."""
+    return [Painted(to=("star", "ring", "square"))]
 
 
 def start(
