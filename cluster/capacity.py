@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat, takewhile
 
 _TINY = 1e-6
@@ -26,6 +26,15 @@ class Bundle:
     memory: float = 0.0
     accelerator: str = ""
 
+    def __str__(self) -> str:
+        parts = [
+            f"{self.gpus:g} GPU{'s' * (self.gpus > 1)}" * bool(self.gpus),
+            f"{self.cpus:g} CPU{'s' * (self.cpus > 1)}" * bool(self.cpus),
+            f"{self.memory:g} GiB of memory" * bool(self.memory),
+            f"an accelerator of type {self.accelerator}" * bool(self.accelerator),
+        ]
+        return ", ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -35,6 +44,11 @@ class Node:
     gpus: int = 0
     memory: float = 0.0
     accelerators: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> Bundle:
+        """All that it has, for one actor."""
+        return Bundle(self.cpus, self.gpus, self.memory, next(iter(self.accelerators), ""))
 
     def holds(self, bundle: Bundle) -> bool:
         """Whether an actor fits on such a node that has nothing else to do."""
@@ -48,6 +62,8 @@ class Group:
     node: Node
     count: int
     most: int
+    head: bool = False
+    """Whether it is the cluster's head, of which there is only one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,8 @@ class Capacity:
     """The nodes of a cluster."""
 
     groups: tuple[Group, ...]
+    grows: bool = False
+    """Whether an autoscaler may add nodes."""
 
     @classmethod
     def of(cls, *nodes: Node) -> Capacity:
@@ -81,10 +99,15 @@ class Capacity:
         """GiB of main memory that there may be in all."""
         return sum(group.node.memory * group.most for group in self.groups)
 
-    @property
-    def grows(self) -> bool:
-        """Whether an autoscaler may add nodes."""
-        return any(group.most > group.count for group in self.groups)
+    def grown(self, kinds: Sequence[Node], most: int) -> Capacity:
+        """The same cluster when an autoscaler may add nodes.
+
+        Args:
+            kinds: what nodes it can bring that are of no kind that is there.
+            most: to how many it may bring them, and each kind that is there.
+        """
+        there = (group if group.head else replace(group, most=max(group.count, most)) for group in self.groups)
+        return Capacity((*there, *(Group(node, 0, most) for node in kinds)), grows=True)
 
     def now(self) -> Rooms:
         """The nodes that are there, empty."""

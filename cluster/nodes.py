@@ -1,4 +1,4 @@
-"""The nodes of the connected cluster, and those that its autoscaler may add."""
+"""The nodes of the connected cluster."""
 
 from __future__ import annotations
 
@@ -7,43 +7,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
-import ray._private.state
 
 from cluster.capacity import Capacity, Group, Node
 
 GIB = 2**30
 
 _ACCELERATOR = "accelerator_type:"
-_MANY = 1000
-"""Nodes of a group that has no limit."""
+_HEAD = "node:__internal_head__"
 
 
 def capacity() -> Capacity:
-    """What the connected cluster has, and what its autoscaler may add."""
-    there = Counter(_node(node["Resources"]) for node in ray.nodes() if node["Alive"])
-    limits = _limits()
-    for node, count in there.items():
-        _take_off(limits, node, count)
-    groups = [Group(node, count, count) for node, count in there.items()]
-    return Capacity((*groups, *(Group(node, 0, most) for node, most in limits if most)))
-
-
-def _limits() -> list[tuple[Node, int]]:
-    """The kinds of nodes of the autoscaler, and how many it may have of each; none without an autoscaler.
-
-    Ray has no public call that tells it.
-    """
-    config = ray._private.state.state.get_cluster_config()
-    groups = config.node_group_configs if config else []
-    return [(_node(group.resources), group.max_count if group.max_count >= 0 else _MANY) for group in groups]
-
-
-def _take_off(limits: list[tuple[Node, int]], node: Node, count: int) -> None:
-    """Count nodes that are there in the first kinds that have as many CPUs and GPUs."""
-    for at, (kind, most) in enumerate(limits):
-        if (kind.cpus, kind.gpus) == (node.cpus, node.gpus):
-            taken = min(count, most)
-            limits[at], count = (kind, most - taken), count - taken
+    """What the connected cluster has now."""
+    there = Counter((_node(node["Resources"]), _HEAD in node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return Capacity(tuple(Group(node, count, count, head) for (node, head), count in there.items()))
 
 
 def _node(resources: Mapping[str, Any]) -> Node:

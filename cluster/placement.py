@@ -63,6 +63,27 @@ class Placement(BaseModel):
         """The steps' names."""
         return " + ".join(running.step for running in self.steps)
 
+    @property
+    def bundle(self) -> Bundle:
+        """What one actor reserves."""
+        return Bundle(self.cpus, self.gpus, self.memory, self.accelerator_type or "")
+
+
+def wanted_nodes(stages: Sequence[Mapping[str, Resources]], heavy: set[str], capacity: Capacity) -> list[Node]:
+    """Nodes that would hold an actor of each stage, where no node that is there does.
+
+    A step with models that asks for no number of GPUs would rather have one.
+    """
+    wanted = [_Stage.of(stage, heavy, {}) for stage in stages]
+    nodes = dict.fromkeys(_node_for(stage.bundle(1.0, 1.0)) for stage in wanted)
+    return [node for node in nodes if not any(kind.holds(node.whole) for kind in capacity.kinds)]
+
+
+def _node_for(bundle: Bundle) -> Node:
+    """A node with room for an actor, a reader and a writer."""
+    accelerators = (bundle.accelerator,) * bool(bundle.accelerator)
+    return Node(bundle.cpus + 2 * IO.cpus, ceil(bundle.gpus), bundle.memory, accelerators)
+
 
 def place(
     stages: Sequence[Mapping[str, Resources]],
@@ -247,12 +268,12 @@ def _refuse_too_large(stage: _Stage, capacity: Capacity) -> None:
     bundle = stage.bundle(0.0, 0.0)
     if any(node.holds(bundle) for node in capacity.kinds):
         return
-    node = "node, here or added by the autoscaler," if capacity.grows else "node"
-    lacks = list(_lacks(bundle, capacity.kinds, node)) or [f"{_told(bundle)} together, which no {node} has"]
-    raise ResourceError(f"an actor of {stage.name} needs {'; and '.join(lacks)}; {_ELSE}")
+    lacks = list(_lacks(bundle, capacity.kinds)) or [f"{bundle} together, which no node has"]
+    added = ", nor can the autoscaler bring one" * capacity.grows
+    raise ResourceError(f"an actor of {stage.name} needs {'; and '.join(lacks)}{added}; {_ELSE}")
 
 
-def _lacks(bundle: Bundle, nodes: Sequence[Node], node: str) -> Iterator[str]:
+def _lacks(bundle: Bundle, nodes: Sequence[Node]) -> Iterator[str]:
     """What an actor needs of one kind and no node has."""
     for what, there in (
         (Bundle(0.0, gpus=bundle.gpus), [each.gpus for each in nodes]),
@@ -260,10 +281,10 @@ def _lacks(bundle: Bundle, nodes: Sequence[Node], node: str) -> Iterator[str]:
         (Bundle(0.0, memory=bundle.memory), [each.memory for each in nodes]),
     ):
         if not any(each.holds(what) for each in nodes):
-            yield f"{_told(what)}, and the most that a {node} has is {max(there, default=0):g}"
+            yield f"{what}, and the most that a node has is {max(there, default=0):g}"
     if bundle.accelerator and not any(bundle.accelerator in each.accelerators for each in nodes):
         types = sorted({name for each in nodes for name in each.accelerators})
-        yield f"{_told(replace(bundle, cpus=0.0, gpus=0.0, memory=0.0))}, and there is {', '.join(types) or 'none'}"
+        yield f"{replace(bundle, cpus=0.0, gpus=0.0, memory=0.0)}, and there is {', '.join(types) or 'none'}"
 
 
 def _refuse_too_many(stages: Sequence[_Stage], bundles: Sequence[Bundle], capacity: Capacity) -> None:
@@ -280,16 +301,5 @@ def _refuse_too_many(stages: Sequence[_Stage], bundles: Sequence[Bundle], capaci
 
 
 def _listed(stages: Sequence[_Stage], bundles: Sequence[Bundle]) -> str:
-    told = [f"{stage.name} x {stage.least}: {_told(b)}" for stage, b in zip(stages, bundles, strict=True)]
+    told = [f"{stage.name} x {stage.least}: {b}" for stage, b in zip(stages, bundles, strict=True)]
     return f"({'; '.join(told)})"
-
-
-def _told(bundle: Bundle) -> str:
-    """What an actor needs, in words."""
-    parts = [
-        f"{bundle.gpus:g} GPU{'s' * (bundle.gpus > 1)}" * bool(bundle.gpus),
-        f"{bundle.cpus:g} CPU{'s' * (bundle.cpus > 1)}" * bool(bundle.cpus),
-        f"{bundle.memory:g} GiB of memory" * bool(bundle.memory),
-        f"an accelerator of type {bundle.accelerator}" * bool(bundle.accelerator),
-    ]
-    return ", ".join(part for part in parts if part)

@@ -8,10 +8,15 @@ from typing import Any
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
+from cluster.autoscaler import Autoscaler
 from cluster.nodes import GIB, capacity
-from cluster.placement import IO, Placement, place
+from cluster.placement import IO, Placement
 from cluster.resources import Resources
+from cluster.sizing import sized
 from operators.base import Operator, Spec, compute_with
+
+_MOST_IO = 32
+"""Readers, and as many writers, where nobody knows how many CPUs there will be."""
 
 
 class _RowActor:
@@ -50,7 +55,7 @@ def options(placement: Placement) -> dict[str, Any]:
 
 def io_options() -> dict[str, Any]:
     """The options of ``map_batches`` for what only reads or writes: one actor, more where work waits and CPUs are."""
-    most = max(1, int(capacity().cpus / 4))
+    most = _MOST_IO if Autoscaler.there() else max(1, int(capacity().cpus / 4))
     return {
         "compute": ActorPoolStrategy(min_size=1, max_size=most, initial_size=1),
         "num_cpus": IO.cpus,
@@ -76,6 +81,6 @@ def map_rows(dataset: Dataset, spec: Spec, resources: Resources | None = None, r
         ResourceError: the cluster can't hold the step.
     """
     heavy = {spec.kind} if spec.models() else set()
-    (placement,) = place([{spec.kind: resources or Resources()}], heavy, capacity())
+    (placement,) = sized([{spec.kind: resources or Resources()}], heavy)
     arguments = (spec, placement)
     return dataset.map_batches(_RowActor, fn_constructor_args=arguments, batch_size=rows, **options(placement))

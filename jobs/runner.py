@@ -15,8 +15,8 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from cluster.connection import connect
-from cluster.nodes import capacity
-from cluster.placement import Placement, place
+from cluster.placement import Placement
+from cluster.sizing import sized
 from jobs.pipeline import dataset
 from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
@@ -118,7 +118,7 @@ def _destination(plan: Plan, mode: Mode) -> str:
 def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
     stages = [{step.name: step.resources for step in stage.steps} for stage in plan.stages]
     heavy = {step.name for step in plan.steps if step.spec.models()}
-    return place(stages, heavy, capacity(), measured)
+    return sized(stages, heavy, measured)
 
 
 def _stage(plan: Plan) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.capacity import Capacity, Group, Node
-from cluster.placement import Placement, Pool, place
+from cluster.placement import Placement, Pool, place, wanted_nodes
 from cluster.resources import Actors, Resources
 from operators.errors import ResourceError
 
@@ -15,7 +15,7 @@ LAPTOP = Capacity.of(Node(cpus=8, memory=16))
 STATION = Capacity.of(Node(cpus=16, gpus=2, memory=64))
 FARM = Capacity.of(*[Node(cpus=8, memory=32)] * 4)
 A100, T4 = Node(32, 8, 256, ("A100",)), Node(8, 1, 32, ("T4",))
-EMPTY = Capacity((Group(Node(cpus=0, memory=8), 1, 1), Group(A100, 0, 2), Group(T4, 0, 3)))
+EMPTY = Capacity((Group(Node(cpus=0, memory=8), 1, 1), Group(A100, 0, 2), Group(T4, 0, 3)), grows=True)
 """A head alone, and an autoscaler that can bring two nodes with eight cards and three with one."""
 HEAVY = {"caption", "invert", "edit"}
 
@@ -146,6 +146,26 @@ def test_what_the_autoscaler_may_add_counts_but_is_not_waited_for() -> None:
     assert alone(some).actors == Pool(min=1, initial=1, max=5)
 
 
+def test_nodes_are_wanted_for_actors_that_no_node_holds() -> None:
+    stages = [{"caption": Resources()}, {"edit": Resources(gpus=0.5, cpus=2, memory=20)}, {"filter": Resources()}]
+    assert wanted_nodes(stages, HEAVY, Capacity.of(A100)) == []
+    assert wanted_nodes(stages, HEAVY, LAPTOP) == [Node(1.5, 1), Node(2.5, 1, 20)]
+    head = Capacity.of(Node(cpus=0, memory=8))
+    assert wanted_nodes(stages, HEAVY, head) == [Node(1.5, 1), Node(2.5, 1, 20), Node(1.5)]
+    typed = [{"edit": Resources(accelerator_type="A100")}]
+    assert wanted_nodes(typed, HEAVY, Capacity.of(T4)) == [Node(1.5, 1, 0, ("A100",))]
+
+
+def test_an_autoscaler_has_more_of_what_it_can_bring_but_no_second_head() -> None:
+    head, there = Group(Node(4, memory=16), 1, 1, head=True), Group(T4, 2, 2)
+    grown = Capacity((head, there)).grown([Node(1.5, 1, 0, ("A100",))], 10)
+    assert [(group.count, group.most) for group in grown.groups] == [(1, 1), (2, 10), (0, 10)]
+    assert alone(grown).actors == Pool(min=1, initial=2, max=20)
+    assert alone(grown, accelerator_type="A100").actors == Pool(min=1, initial=1, max=10)
+    as_it_is = Capacity((head, there)).grown([], 1)
+    assert [(group.count, group.most) for group in as_it_is.groups] == [(1, 1), (2, 2)]
+
+
 @pytest.mark.parametrize(
     ("capacity", "asked", "said"),
     [
@@ -154,7 +174,11 @@ def test_what_the_autoscaler_may_add_counts_but_is_not_waited_for() -> None:
         (FARM, {"cpus": 9}, "an actor of caption needs 9 CPUs, and the most that a node has is 8; "),
         (FARM, {"memory": 64}, "needs 64 GiB of memory, and the most that a node has is 32; "),
         (LAPTOP, {"accelerator_type": "A100"}, "needs an accelerator of type A100, and there is none; "),
-        (EMPTY, {"accelerator_type": "H100"}, "needs an accelerator of type H100, and there is A100, T4; "),
+        (
+            EMPTY,
+            {"accelerator_type": "H100"},
+            "needs an accelerator of type H100, and there is A100, T4, nor can the autoscaler bring one; ",
+        ),
         (
             LAPTOP,
             {"memory": 64, "gpus": 0.5},
@@ -163,7 +187,7 @@ def test_what_the_autoscaler_may_add_counts_but_is_not_waited_for() -> None:
         (
             EMPTY,
             {"gpus": 2, "accelerator_type": "T4"},
-            "needs 2 GPUs, an accelerator of type T4 together, which no node, here or added by the autoscaler, has; ",
+            "needs 2 GPUs, an accelerator of type T4 together, which no node has, nor can the autoscaler bring one; ",
         ),
     ],
 )

@@ -18,6 +18,15 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 _HEAD = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
+_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+_OF_LAUNCHED = {
+    **{f"{where}setup_commands": [] for where in ("", "head_", "worker_")},
+    **{f"{where}_start_ray_commands": [] for where in ("head", "worker")},
+    "initialization_commands": [],
+    "file_mounts": {},
+    "cluster_synced_files": [],
+}
+"""Keys that the autoscaler wants of any provider that is not its own."""
 _OBJECTS = 80 * 2**20
 
 
@@ -49,10 +58,11 @@ def autoscaled(folder: Path, resources: dict[str, Any], most: int) -> Iterator[A
     """A head without CPUs, and at the most so many nodes with these resources, none to begin with."""
     address = f"127.0.0.1:{_free_port()}"
     config = {
+        **_OF_LAUNCHED,
         "cluster_name": "test",
         "max_workers": most,
-        "idle_timeout_minutes": 0.05,
-        "provider": {"type": "fake_multinode", "head_node_id": _HEAD, "gcs_address": address},
+        "idle_timeout_minutes": 0.2,
+        "provider": {"type": "external", "module": _PROVIDER, "head_node_id": _HEAD, "gcs_address": address},
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -68,6 +78,7 @@ def autoscaled(folder: Path, resources: dict[str, Any], most: int) -> Iterator[A
     environment = {
         "PYTHONPATH": str(ROOT),
         "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_MODE": "disabled",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": _HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD,

@@ -191,8 +191,9 @@ def test_from_a_clean_environment_with_the_wheel(tmp_path, folder, cluster, pack
         shutil.copytree(ROOT / name, tmp_path / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / "source")
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--force-reinstall"]
-    subprocess.run([python, "-m", "pip", "install", *options, tmp_path / "source"], check=True)
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path, tmp_path / "source"]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *tmp_path.glob("*.whl")], check=True)
     command = [python.with_name("latentmill"), "submit", "job.yaml", "--limit", "3", "--follow", "--packages", packages]
     environment = {**os.environ, **cluster.environment, "RAY_API_SERVER_ADDRESS": cluster.address}
     environment.pop("PYTHONPATH", None)
