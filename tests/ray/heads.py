@@ -54,13 +54,13 @@ def head(folder: Path, cpus: int = 2) -> Iterator[Head]:
             _end(process)
 
 
-def bare_environment(folder: Path, *options: str) -> Path:
+def bare_environment(folder: Path) -> Path:
     """A virtual environment that sees the packages of this one, but not those that are installed for editing.
 
     Returns:
         Its Python.
     """
-    subprocess.run([sys.executable, "-m", "venv", *(options or ["--without-pip"]), str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin" / "python3"

@@ -186,17 +186,18 @@ def test_who_is_not_let_in_is_told_so(folder, cluster):
 @pytest.mark.parametrize("packages", ["auto", "pip"])
 def test_from_a_clean_environment_with_the_wheel(tmp_path, folder, cluster, packages):
     """All that the user has is the wheel and the job file."""
-    python = bare_environment(tmp_path / "venv", "--clear")
+    python = bare_environment(tmp_path / "venv")
     for name in ("jobs", "operators", "cluster"):
         shutil.copytree(ROOT / name, tmp_path / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / "source")
     build = ["wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path, tmp_path / "source"]
     subprocess.run([sys.executable, "-m", "pip", *build], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *tmp_path.glob("*.whl")], check=True)
+    install = ["--python", python, "install", "--quiet", "--no-deps", *tmp_path.glob("*.whl")]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
     command = [python.with_name("latentmill"), "submit", "job.yaml", "--limit", "3", "--follow", "--packages", packages]
     environment = {**os.environ, **cluster.environment, "RAY_API_SERVER_ADDRESS": cluster.address}
     environment.pop("PYTHONPATH", None)
     told = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (told.returncode, told.stderr) == (0, ""), told.stderr
     assert len(rows(folder / "out")) == 3
