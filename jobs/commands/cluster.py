@@ -144,7 +144,7 @@ def _cluster(address: str) -> RayJobs:
 def _follow_to_the_end(jobs: RayJobs, submission_id: str) -> NoReturn:
     """Show a job's log; its exit code becomes this command's."""
     try:
-        with others_held_back():
+        with others_held_back([2]):
             found = jobs.follow(submission_id, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
         stop = _command("stop", submission_id, jobs)

@@ -120,6 +120,7 @@ def test_what_can_never_fit_is_refused_in_one_line_before_anything_starts(nodes:
     assert not run.actors()
 
 
+@pytest.mark.long
 def test_a_job_goes_on_as_nodes_join_and_go_and_all_its_actors_die(nodes: Nodes, tmp_path: Path) -> None:
     """From one node to three and back to one: a node is drained, one killed, and before that every actor."""
     options = {"rows": 20, "part_rows": 2, "gpus": 0.25, "actors": {"min": 1, "initial": 1, "max": 3}}
@@ -164,6 +165,7 @@ def test_a_job_goes_on_as_nodes_join_and_go_and_all_its_actors_die(nodes: Nodes,
     assert Difference.between(found(disk, str(tmp_path / "run")), calm) == Difference(0, 0, 0, 0)
 
 
+@pytest.mark.long
 def test_a_node_that_joins_is_used(nodes: Nodes, tmp_path: Path) -> None:
     resources = {"witness": {"gpus": 1, "cpus": 0.5, "actors": {"min": 1, "max": 2}}}
     run = Run(nodes.address, tmp_path, resources, [{"actors": 2}], rows=8)
@@ -173,6 +175,7 @@ def test_a_node_that_joins_is_used(nodes: Nodes, tmp_path: Path) -> None:
     assert {actor["node"] for actor in run.actors()} == set(nodes.ids)
 
 
+@pytest.mark.long
 def test_actors_without_work_make_room_for_those_of_the_next_step(two_nodes: Nodes, tmp_path: Path) -> None:
     resources = {"default": {"gpus": 1, "cpus": 0.5, "actors": {"min": 1, "max": 2}}}
     run = Run(two_nodes.address, tmp_path, resources, [{}, {"actors": 2}])
@@ -180,6 +183,7 @@ def test_actors_without_work_make_room_for_those_of_the_next_step(two_nodes: Nod
     assert (len(run.actors("witness")), len(run.actors("witness-2"))) == (1, 2)
 
 
+@pytest.mark.long
 def test_a_node_that_is_taken_away_gets_no_more_rows_and_costs_those_in_flight(
     two_nodes: Nodes, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_job_runs_there_as_it_does_here(folder, user):
     assert user.types("stop", "first")[:2] == (0, "first has ended before: succeeded\n")
 
 
+@pytest.mark.long
 def test_left_alone_it_goes_on_and_stopped_it_goes_on_from_there(folder, user):
     process = user.starts("submit", "job.yaml", "--id", "long", "--follow")
     until(lambda: committed(folder) > 5)
