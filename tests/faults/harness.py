@@ -126,7 +126,10 @@ class Scene:
         return told
 
     def fails(self, sink: str, fault: Fault) -> tuple[int | None, str]:
-        """Run the job into a fault that lasts from its first commit on; its exit code, and what it said of its sink."""
+        """Run the job into a fault that lasts from its first commit on; its exit code, and what it said of its sink.
+
+        All of what it said, if it did not end as a job does that a user is to see to.
+        """
         self.proxy.calm()
         first = len(self.proxy.requests)
         process = self._start(f"{self.bucket}/{sink}")
@@ -136,7 +139,7 @@ class Scene:
         process.join(_SECONDS)
         self.proxy.calm()
         said = [line for line in self._said().splitlines() if self.bucket in line]
-        return process.exitcode, said[-1]
+        return process.exitcode, said[-1] if process.exitcode == 2 else self._said()
 
     def _commits(self, first: int) -> bool:
         """Whether a part was committed since so many requests."""
