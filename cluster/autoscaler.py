@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -42,12 +43,15 @@ class Autoscaler:
         Raises:
             ResourceError: it does not answer.
         """
-        request_cluster_resources(self._address, [{"resources": _resources(bundle)} for bundle in bundles])
+        asked = [_resources(bundle) for bundle in bundles]
+        request_cluster_resources(self._address, [{"resources": each} for each in asked])
         try:
-            return not self._answer().infeasible_cluster_resource_constraints
+            refused = self._answer().infeasible_cluster_resource_constraints
         finally:
             # It would hold nodes for a request that stands, long after the job.
             request_cluster_resources(self._address, [])
+        # Ray keeps one request for the whole cluster, so what is refused may be that of another job.
+        return not any(_shapes(each) == Counter(map(_shape, asked)) for each in refused)
 
     def _answer(self) -> Any:
         """What it found when it had looked at the cluster, as that is now."""
@@ -67,6 +71,17 @@ class Autoscaler:
 
 def _client() -> Any:
     return ray._private.worker.global_worker.gcs_client
+
+
+def _shape(resources: Mapping[str, float]) -> frozenset[tuple[str, float]]:
+    return frozenset(resources.items())
+
+
+def _shapes(constraint: Any) -> Counter[frozenset[tuple[str, float]]]:
+    counts = Counter[frozenset[tuple[str, float]]]()
+    for each in constraint.resource_requests:
+        counts[_shape(each.request.resources_bundle)] += each.count
+    return counts
 
 
 def _resources(bundle: Bundle) -> dict[str, float]:
