@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,12 +19,12 @@ from cluster.resources import Resources
 from jobs.formats import SinkFormat
 from jobs.sources import Source, SourceSpec, TableSource
 from operators import KINDS, Spec
+from operators.choice import Choice
 
 if TYPE_CHECKING:
     from jobs.plan import Plan
     from jobs.report import Summary
 
-_MADE = "made in Python"
 _PERCENTAGE = r"^\d+(\.\d+)?%$"
 
 
@@ -44,46 +44,10 @@ def options_type(kind: str) -> Any:
     return Annotated[reduce(or_, specs), Field(discriminator=METHOD)] if len(specs) > 1 else specs[0]
 
 
-class _AnyStep:
-    """A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        made = core_schema.is_instance_schema(Spec)
-        written = {
-            kind: core_schema.no_info_before_validator_function(_options, handler.generate_schema(options_type(kind)))
-            for kind in KINDS
-        }
-        return core_schema.tagged_union_schema({_MADE: made, **written}, _kind)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        forms = {kind: handler(choice) for kind, choice in schema["choices"].items() if kind != _MADE}
-        mappings = [
-            {
-                "type": "object",
-                "properties": {
-                    kind: form | {"required": [METHOD]} if methods(kind) else {"anyOf": [form, {"type": "null"}]}
-                },
-                "required": [kind],
-                "additionalProperties": False,
-            }
-            for kind, form in forms.items()
-        ]
-        return {"oneOf": [{"enum": [kind for kind in forms if not methods(kind)]}, *mappings]}
-
-
-def _kind(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return _MADE
-    if isinstance(value, Mapping) and len(value) == 1:
-        return next(iter(value))
-    return value if isinstance(value, str) else None
-
-
-def _options(value: Any) -> Any:
-    if isinstance(value, str):
-        return {}
-    (options,) = value.values()
-    return {} if options is None else options
+_A_STEP = Choice(
+    Spec, {kind: options_type(kind) for kind in KINDS}, {kind: [METHOD] for kind in KINDS if methods(kind)}
+)
+"""A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
 
 
 class _AnySource:
@@ -164,7 +128,7 @@ class Job(BaseModel):
         tuple[
             Annotated[
                 Spec,
-                _AnyStep(),
+                _A_STEP,
                 PlainSerializer(lambda step: {step.kind: step.model_dump(mode="json", by_alias=True)}),
             ],
             ...,

@@ -11,10 +11,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from operators import columns
 from operators.base import Column, Kind, Produced, column_options, required
+from operators.diffusion.controlled import ControlledSpec, Controls
 from operators.diffusion.operator import DiffusionOperator, check_finite
 from operators.diffusion.schedulers import Sampling, build, check_name
 from operators.diffusion.sizes import check_size
-from operators.diffusion.spec import DiffusionSpec, Side
+from operators.diffusion.spec import Side
 from operators.errors import RowError
 from operators.images import MAX_PIXELS, Encoding, decode_all
 
@@ -34,7 +35,7 @@ _OPTION_KINDS = {
 _STRENGTH = 0.8
 
 
-class Generate(DiffusionSpec):
+class Generate(ControlledSpec):
     """Make pictures from prompts, or change pictures as prompts say (SDEdit, Meng et al. 2022)."""
 
     kind: ClassVar[str] = "generate"
@@ -77,7 +78,7 @@ class Generate(DiffusionSpec):
     def reads(self) -> dict[str, Kind]:
         """The columns that options name."""
         pictures = {} if self.image is None else {self.image: Kind.IMAGE}
-        return {**pictures, **column_options(self, _OPTION_KINDS)}
+        return {**pictures, **column_options(self, _OPTION_KINDS), **super().reads()}
 
     def writes(self) -> dict[str, pa.DataType]:
         """The pictures, and what of the texts the model did not take in."""
@@ -96,7 +97,12 @@ class Generate(DiffusionSpec):
 
 @dataclass(frozen=True)
 class Wish:
-    """What one row asks for; ``pixels`` is ``(3, height, width)`` in -1..1, or None for text to image."""
+    """What one row asks for.
+
+    Attributes:
+        pixels: ``(3, height, width)`` in -1..1, or None for text to image.
+        controls: what each control needs to know of the row.
+    """
 
     prompt: str
     negative_prompt: str
@@ -107,6 +113,12 @@ class Wish:
     strength: float
     seed: int
     pixels: Tensor | None
+    controls: tuple[Any, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What to show, and what to keep away from."""
+        return self.prompt, self.negative_prompt
 
 
 class Generator(DiffusionOperator[Generate, Wish]):
@@ -126,6 +138,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
     ) -> None:
         super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler, self._family.scheduler)
+        self._controls = Controls(spec, self._family)
         self._defaults = {
             "guidance_scale": spec.usual_guidance,
             "width": self._family.size,
@@ -143,7 +156,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
                 row = len(prepared)
                 branch = row % self.spec.images_per_row
                 prepared.append(self._wish(asked[row], picture, seeds[row], branch))
-        return prepared
+        return self._controls.prepared(table, prepared)
 
     def group(self, prepared: Wish) -> Hashable:
         """Rows that take the same steps at the same size with the same number of passes."""
@@ -152,7 +165,8 @@ class Generator(DiffusionOperator[Generate, Wish]):
             prepared.width,
             prepared.height,
             prepared.strength,
-            prepared.guidance_scale > 1,
+            self.spec.always_guided or prepared.guidance_scale > 1,
+            self._controls.group(prepared.controls),
         )
 
     def run(self, batch: list[Wish]) -> Produced:
@@ -161,7 +175,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
 
         from operators.diffusion.rendering import render
 
-        with torch.no_grad():
+        with torch.no_grad(), self._controls.installed(batch[0].controls):
             pictures, errors = render(self._family, self._denoised(batch), self.spec.format, self.spec.quality)
         truncated = self._family.truncated([[wish.prompt, wish.negative_prompt] for wish in batch])
         return Produced({self.spec.output: pictures, f"{self.spec.output}_truncated": truncated}, errors)
@@ -169,7 +183,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
     def _denoised(self, batch: list[Wish]) -> Tensor:
         import torch
 
-        from operators.diffusion.loop import denoise
+        from operators.diffusion.denoising import Denoising
         from operators.diffusion.noise import row_generators, row_noise
 
         family, first = self._family, batch[0]
@@ -180,10 +194,12 @@ class Generator(DiffusionOperator[Generate, Wish]):
         shape = (family.channels, first.height // family.factor, first.width // family.factor)
         noise = row_noise(generators, shape, family.device)
         prompts = [family.encode_prompts([wish.prompt for wish in batch])]
-        if first.guidance_scale > 1:
+        if first.guidance_scale > 1 or self.spec.always_guided:
             prompts.insert(0, family.encode_negative_prompts([wish.negative_prompt for wish in batch]))
-        guidance_scale = self._per_row([wish.guidance_scale for wish in batch])
-        return denoise(family.predictor(*prompts), schedule, schedule.noisy(noise, clean), guidance_scale, generators)
+        guidance_scale = self._per_row([max(1.0, wish.guidance_scale) for wish in batch])
+        denoising = Denoising(family, schedule, prompts, guidance_scale, generators, len(prompts) > 1)
+        self._controls.join(denoising, [wish.controls for wish in batch])
+        return denoising(schedule.noisy(noise, clean))
 
     def _pictures(self, table: pa.Table) -> list[Any]:
         if self.spec.image is None:

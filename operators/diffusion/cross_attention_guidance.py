@@ -62,11 +62,14 @@ class CrossAttentionGuidance(Method):
         self._places, self._amount = places, amount.view(1, -1, 1, 1, 1)
 
     def before(self, inputs: Tensor, timestep: Tensor) -> Tensor:
-        """The latents of every pass after the gradient step; in the first they go on, in the second they predict."""
-        passes = len(inputs)
+        """The latents of every pass after the gradient step; in the first they go on, in the second they predict.
+
+        Passes beyond those of ``predict`` predict what goes on.
+        """
+        passes = self._predict.passes
         held = self._reference.step(timestep)
         with torch.enable_grad():
-            moved = inputs.detach().clone().requires_grad_()
+            moved = inputs[:passes].detach().clone().requires_grad_()
             with self._layers.maps() as maps:
                 self._predict(moved, timestep)
             apart = [
@@ -75,7 +78,8 @@ class CrossAttentionGuidance(Method):
             ]
             loss = torch.stack(apart).sum()
             (gradient,) = torch.autograd.grad(loss / passes, moved)
-        return inputs - self._amount * gradient
+        moved = inputs[:passes] - self._amount * gradient
+        return torch.cat([moved, moved[:1].expand(len(inputs) - passes, *moved.shape[1:])])
 
     def _of_rows(self, maps: Tensor, passes: int) -> Tensor:
         per_pass = maps.view(passes, -1, *maps.shape[1:])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
@@ -15,12 +16,15 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from operators.diffusion.noise import row_noise
+from operators.diffusion.predictor import Predictor
 from operators.diffusion.prompts import Prompts
 from operators.models.loading import ModelFiles, Precision, pick_dtype, without_progress_bars
 
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 _TEXTS_KEPT = 256
 _PIXELS_AT_ONCE = 1 << 20
+
+Encode = Callable[[Sequence[str]], Prompts]
 
 
 class StableDiffusion:
@@ -59,6 +63,28 @@ class StableDiffusion:
         self.factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self.size = int(self.unet.config.sample_size) * self.factor
         self._texts = _Remembered()
+        self._way: tuple[Hashable, ...] = ()
+        self._encode: Encode | None = None
+
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        """Tokenizer and text encoder, for every text encoder that the model has."""
+        return ((self._tokenizer, self._text_encoder),)
+
+    @contextmanager
+    def encoding(self, key: Hashable, encode: Encode | None = None) -> Iterator[None]:
+        """Encode texts otherwise while this lasts.
+
+        Args:
+            key: tells this way from others; what is remembered of one is not taken for another.
+            encode: from texts to embeddings; as before unless given, as where only weights are others.
+        """
+        before = self._way, self._encode
+        self._way, self._encode = (*self._way, key), encode or self._encode
+        try:
+            yield
+        finally:
+            self._way, self._encode = before
 
     @property
     def digest(self) -> str:
@@ -67,7 +93,7 @@ class StableDiffusion:
 
     def encode_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts; each distinct one is encoded once while it is remembered."""
-        return self._texts.of(texts, self._encoded)
+        return self._texts.of(texts, self._encode or self.encode_texts, self._way)
 
     def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of what to keep away from; an empty text stands for no condition at all."""
@@ -75,7 +101,7 @@ class StableDiffusion:
 
     def encode_means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
         """The mean embedding of each concept's sentences; each distinct concept is encoded once while remembered."""
-        return self._texts.of(concepts, self._means)
+        return self._texts.of(concepts, self._means, self._way)
 
     def truncated(self, texts: Sequence[Sequence[str]]) -> list[str | None]:
         """What the text encoder leaves out of each row's texts because it takes no more tokens; None for nothing."""
@@ -130,7 +156,8 @@ class StableDiffusion:
         self._tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer"))
         self._text_encoder = self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)
 
-    def _encoded(self, texts: Sequence[str]) -> Prompts:
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of ``n`` texts, plainly: what is too long for the text encoder is left out."""
         tokens = self._tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
         masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
@@ -138,7 +165,8 @@ class StableDiffusion:
 
     def _means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
         sentences = [sentence for concept in concepts for sentence in concept]
-        parts = [self._encoded(sentences[first : first + 64]) for first in range(0, len(sentences), 64)]
+        encode = self._encode or self.encode_texts
+        parts = [encode(sentences[first : first + 64]) for first in range(0, len(sentences), 64)]
         together = Prompts.joined(parts)
         ends = list(accumulate(map(len, concepts), initial=0))
         return Prompts.joined([together[first:end].mean() for first, end in pairwise(ends)])
@@ -187,43 +215,20 @@ class StableDiffusionXL(StableDiffusion):
         self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.part("tokenizer_2"))
         self._text_encoder_2 = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
 
-    def _encoded(self, texts: Sequence[str]) -> Prompts:
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        """Tokenizer and text encoder, for both."""
+        return (*super().text_encoders, (self._tokenizer_2, self._text_encoder_2))
+
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of ``n`` texts, plainly: what is too long for the text encoders is left out."""
         hidden, pooled = [], None
-        for tokenizer, encoder in (
-            (self._tokenizer, self._text_encoder),
-            (self._tokenizer_2, self._text_encoder_2),
-        ):
+        for tokenizer, encoder in self.text_encoders:
             tokens = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
             encoded = encoder(tokens.input_ids.to(self.device), output_hidden_states=True)
             hidden.append(encoded.hidden_states[-2].to(self.dtype))
             pooled = encoded[0].to(self.dtype)
         return Prompts(torch.cat(hidden, -1), pooled)
-
-
-class Predictor:
-    """A network under its conditions.
-
-    Attributes:
-        passes: sets of conditions.
-    """
-
-    def __init__(self, family: StableDiffusion, prompts: Sequence[Prompts], channels: Tensor | None) -> None:
-        self.passes = len(prompts)
-        self._family = family
-        self._prompts = Prompts.joined(prompts)
-        self._channels = None if channels is None else channels.flatten(0, 1)
-
-    def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
-        """Predictions ``(passes, n, c, h, w)`` in single precision, of latents of that shape at a timestep."""
-        latents = inputs.flatten(0, 1)
-        given = latents if self._channels is None else torch.cat([latents, self._channels], 1)
-        predicted: Tensor = self._family.unet(
-            given.to(self._family.dtype, memory_format=torch.channels_last),
-            timestep,
-            **self._family.conditions(self._prompts, *inputs.shape[-2:]),
-            return_dict=False,
-        )[0]
-        return predicted.float().contiguous().view(inputs.shape)
 
 
 _FAMILIES: dict[str, type[StableDiffusion]] = {
@@ -291,15 +296,15 @@ class _Remembered:
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, Prompts] = OrderedDict()
 
-    def of(self, keys: Sequence[Any], encode: Callable[[list[Any]], Prompts]) -> Prompts:
-        """One row for every key; those not remembered are encoded, each once."""
-        new = [key for key in dict.fromkeys(keys) if key not in self._kept]
+    def of(self, keys: Sequence[Any], encode: Callable[[list[Any]], Prompts], way: Hashable) -> Prompts:
+        """One row for every key; those not remembered of this way to encode are encoded, each once."""
+        new = [key for key in dict.fromkeys(keys) if (way, key) not in self._kept]
         if new:
             encoded = encode(new)
-            self._kept.update((key, encoded[at : at + 1]) for at, key in enumerate(new))
-        found = Prompts.joined([self._kept[key] for key in keys])
+            self._kept.update(((way, key), encoded[at : at + 1]) for at, key in enumerate(new))
+        found = Prompts.joined([self._kept[way, key] for key in keys])
         for key in keys:
-            self._kept.move_to_end(key)
+            self._kept.move_to_end((way, key))
         while len(self._kept) > _TEXTS_KEPT:
             self._kept.popitem(last=False)
         return found

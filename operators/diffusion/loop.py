@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Predict(Protocol):
@@ -48,7 +49,11 @@ class Method:
         return inputs
 
     def combine(self, predicted: Tensor, passes: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
-        """Change the guided prediction ``(n, c, h, w)``, given the passes that it was made of."""
+        """Change the guided answer of the network ``(n, c, h, w)``, given the passes that it was made of."""
+        return predicted
+
+    def correct(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
+        """Change what the step takes, ``(n, c, h, w)``: with DDIM in closed form the noise, whatever was predicted."""
         return predicted
 
     def after(self, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
@@ -65,8 +70,13 @@ def guide(passes: Tensor, guidance_scale: Tensor) -> Tensor:
         guidance_scale: ``(n,)``.
     """
     if len(passes) == 1:
-        return passes[0]
+        return unguided(passes, guidance_scale)
     return passes[0] + guidance_scale.view(-1, 1, 1, 1) * (passes[1] - passes[0])
+
+
+def unguided(passes: Tensor, guidance_scale: Tensor) -> Tensor:  # noqa: ARG001
+    """The first of the passes ``(1 or more, n, c, h, w)``: no guidance."""
+    return passes[0]
 
 
 def guide_by_picture(passes: Tensor, guidance_scale: Tensor, image_guidance_scale: Tensor) -> Tensor:
@@ -111,9 +121,12 @@ def denoise(
             inputs = method.before(inputs, timestep)
         latents = inputs[0]
         passes = predict(schedule.scale(inputs, timestep), timestep)
-        predicted = schedule.prediction(guidance(passes, guidance_scale), latents, timestep)
+        guided = guidance(passes, guidance_scale)
         for method in methods:
-            predicted = method.combine(predicted, passes, latents, timestep)
+            guided = method.combine(guided, passes, latents, timestep)
+        predicted = schedule.prediction(guided, latents, timestep)
+        for method in methods:
+            predicted = method.correct(predicted, latents, timestep)
         latents = schedule.step(predicted, timestep, latents, generators)
         for method in methods:
             latents = method.after(latents, timestep)

@@ -44,7 +44,7 @@ class Regularisation(Method):
         self._rolls = rolls if lambda_auto_correlation > 0 else 0
         self._least_roll = least_roll
 
-    def combine(self, predicted: Tensor, passes: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
+    def correct(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
         """The predicted noise ``(n, c, h, w)``, h and w 4 or more, regularised."""
         auto_correlation, kl = self._lambdas
         for rolls in self._drawn(*predicted.shape[1:]).to(predicted.device).unbind(1):

@@ -20,14 +20,17 @@ class DiffusionSpec(Spec, ABC):
     """A step over one Stable Diffusion model."""
 
     compiles: ClassVar[bool] = True
-    extra_channels: ClassVar[tuple[int, ...]] = (0,)
-    """Channels that the step can give the network beside the latents."""
 
     model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x, 2.x or XL model")
     precision: Precision = Field(
         Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
     )
     allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
+
+    @property
+    def extra_channels(self) -> tuple[int, ...]:
+        """Channels that the step can give the network beside the latents."""
+        return (0,)
 
     @property
     def usual_guidance(self) -> float:

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from operators import columns
 from operators.base import Column, Kind, Produced, column_options, required, values
+from operators.diffusion.controlled import ControlledSpec, Controls
 from operators.diffusion.operator import DiffusionOperator, check_finite
 from operators.diffusion.schedulers import build, check_name
 from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
-from operators.diffusion.spec import DiffusionSpec, Side
+from operators.diffusion.spec import Side
 from operators.edit.concepts import Concept, labels, word_of
 from operators.edit.inverted import known_of
 from operators.edit.words import replaced
@@ -28,12 +29,14 @@ from operators.tensors import unpack
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Generator, Tensor
 
+    from operators.diffusion.denoising import Denoising
+    from operators.diffusion.loop import Schedule
     from operators.diffusion.prompts import Prompts
 
 
-class Edit(DiffusionSpec, ABC):
+class Edit(ControlledSpec, ABC):
     """Change what pictures show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -145,7 +148,7 @@ class Edit(DiffusionSpec, ABC):
         """Pictures, masks and latents as the method takes them, and the columns that options name."""
         kinds = {self.picture_column: Kind.IMAGE, self.mask_column: Kind.IMAGE, self.latents_column: Kind.TENSOR}
         taken = {name: kind for name, kind in kinds.items() if name is not None}
-        return {**taken, **column_options(self, self.row_options)}
+        return {**taken, **column_options(self, self.row_options), **super().reads()}
 
     def writes(self) -> dict[str, pa.DataType]:
         """The edited pictures, the prompt that each was made with, and what of the texts the model did not take in."""
@@ -187,6 +190,7 @@ class EditRow:
         latents: ``(c, h, w)``, or ``(steps + 1, c, h, w)`` for a whole trajectory, from the picture to noise.
         mask: ``(1, height, width)``, 1 where the picture may change, 0 elsewhere.
         options: the method's own, by name.
+        controls: what each control needs to know of the row.
     """
 
     source: int
@@ -203,6 +207,12 @@ class EditRow:
     latents: NDArray[np.float16] | None
     mask: Tensor | None
     options: dict[str, Any]
+    controls: tuple[Any, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What to show, what to keep away from, and what is shown."""
+        return self.target or "", self.negative_prompt, self.prompt
 
 
 @dataclass
@@ -232,6 +242,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
     ) -> None:
         super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
+        self._controls = Controls(spec, self._family)
         self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
     @abstractmethod
@@ -269,11 +280,17 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             for picture, mask in zip(pictures, masks, strict=True):
                 row = len(prepared)
                 prepared.append(self._row(row // branches, asked[row], picture, mask, latents[row], seeds[row]))
-        return prepared
+        return self._controls.prepared(table, prepared)
 
     def group(self, prepared: EditRow) -> Hashable:
         """Rows that take the same steps at the same size with the same number of passes."""
-        return (prepared.steps, prepared.width, prepared.height, prepared.guidance_scale > 1)
+        return (
+            prepared.steps,
+            prepared.width,
+            prepared.height,
+            self._is_guided(prepared),
+            self._controls.group(prepared.controls),
+        )
 
     def run(self, batch: list[EditRow]) -> Produced:
         """Edit a batch of rows of one group."""
@@ -281,7 +298,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
 
         from operators.diffusion.rendering import render
 
-        with torch.no_grad():
+        with torch.no_grad(), self._controls.installed(batch[0].controls):
             edited = self.edited(batch)
             pictures, errors = render(
                 self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
@@ -310,9 +327,23 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
 
     def _guided(self, rows: list[EditRow], prompts: Prompts) -> list[Prompts]:
         """The conditions of every pass: those given, and ahead of them the negative ones where rows are guided."""
-        if rows[0].guidance_scale <= 1:
+        if not self._is_guided(rows[0]):
             return [prompts]
         return [self._family.encode_negative_prompts([row.negative_prompt for row in rows]), prompts]
+
+    def _denoising(
+        self, rows: list[EditRow], schedule: Schedule, prompts: list[Prompts], generators: list[Generator], **given: Any
+    ) -> Denoising:
+        """A batch as the loop takes it, under :meth:`_guided` prompts, with all controls plugged in."""
+        from operators.diffusion.denoising import Denoising
+
+        scales = self._per_row([max(1.0, row.guidance_scale) for row in rows])
+        denoising = Denoising(self._family, schedule, prompts, scales, generators, len(prompts) > 1, **given)
+        self._controls.join(denoising, [row.controls for row in rows])
+        return denoising
+
+    def _is_guided(self, row: EditRow) -> bool:
+        return self.spec.always_guided or row.guidance_scale > 1
 
     def _decoded(self, table: pa.Table, name: str | None) -> list[Any]:
         if name is None:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.diffusion.schedulers import steps_taken
 from operators.edit.base import Edit, Edited, Editor, EditRow
 
@@ -16,6 +17,7 @@ class Cycle(Edit):
     """Find the noise of every step under the picture's prompt, and take the same steps under the target's."""
 
     per_row: ClassVar[dict[str, Kind]] = {"strength": Kind.NUMBER, "source_guidance_scale": Kind.NUMBER}
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.TWO_SIDES})
     samplers: ClassVar[tuple[str, ...]] = ("ddim", "DDIMScheduler")
 
     method: Literal["cycle"] = Field("cycle", description="how to edit")

@@ -128,7 +128,6 @@ class DiffEditor(Editor[DiffEdit]):
     def edited(self, batch: list[EditRow]) -> Edited:
         """Mask, trajectory, and the way back; rows of one source row share picture and trajectory."""
         from operators.diffusion.ddim import Ddim
-        from operators.diffusion.loop import denoise
         from operators.diffusion.masks import Blend
 
         family = self._family
@@ -138,15 +137,9 @@ class DiffEditor(Editor[DiffEdit]):
         trajectory = self._trajectory(sources, ddim, top)[:, places]
         target = family.encode_prompts([row.target or "" for row in batch])
         mask = self._mask(batch, trajectory[0], ddim, level)
-        predict = family.predictor(*self._guided(batch, target))
-        latents = denoise(
-            predict,
-            ddim.sampling(top),
-            trajectory[top],
-            self._per_row([row.guidance_scale for row in batch]),
-            [],
-            [Blend(mask, trajectory)],
-        )
+        denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), [])
+        denoising.methods.append(Blend(mask, trajectory))
+        latents = denoising(trajectory[top])
         covers = mask.flatten(1).any(1).tolist()
         errors: dict[int, RowError] = {}
         if self.spec.empty is Empty.REJECT:

@@ -47,7 +47,6 @@ class Img2ImgEditor(Editor[Img2Img]):
 
     def edited(self, batch: list[EditRow]) -> Edited:
         """Noise and denoise; every row draws its latents' noise first, then the noise to begin with."""
-        from operators.diffusion.loop import denoise
         from operators.diffusion.noise import row_generators, row_noise
 
         family = self._family
@@ -55,13 +54,6 @@ class Img2ImgEditor(Editor[Img2Img]):
         schedule = Sampling(self._scheduler, batch[0].steps, family.device, batch[0].options["strength"])
         clean = family.encode_images(self._pixels(batch), generators)
         noise = row_noise(generators, clean.shape[1:], family.device)
-        target = family.encode_prompts([row.target or "" for row in batch])
-        return Edited(
-            denoise(
-                family.predictor(*self._guided(batch, target)),
-                schedule,
-                schedule.noisy(noise, clean),
-                self._per_row([row.guidance_scale for row in batch]),
-                generators,
-            )
-        )
+        prompts = self._guided(batch, family.encode_prompts([row.target or "" for row in batch]))
+        denoising = self._denoising(batch, schedule, prompts, generators)
+        return Edited(denoising(schedule.noisy(noise, clean)))

@@ -25,7 +25,6 @@ class Inpaint(Edit):
 
     encodes_prompt: ClassVar[bool] = False
     per_row: ClassVar[dict[str, Kind]] = {"strength": Kind.NUMBER}
-    extra_channels: ClassVar[tuple[int, ...]] = (0, 5)
 
     method: Literal["inpaint"] = Field("inpaint", description="how to edit")
     mask: Annotated[str, Field(min_length=1)] = Field(
@@ -37,6 +36,11 @@ class Inpaint(Edit):
     paste: bool = Field(
         True, description="put the picture's own pixels back outside of the mask, which encoding alters a little"
     )
+
+    @property
+    def extra_channels(self) -> tuple[int, ...]:
+        """None, or the mask and the latents of what it leaves."""
+        return (0, 5)
 
     @property
     def mask_column(self) -> str | None:
@@ -72,7 +76,6 @@ class InpaintEditor(Editor[Inpaint]):
         import torch
 
         from operators.diffusion.inpainting import KeepOriginal, covered
-        from operators.diffusion.loop import denoise
         from operators.diffusion.noise import row_generators, row_noise
 
         family, first = self._family, batch[0]
@@ -87,23 +90,13 @@ class InpaintEditor(Editor[Inpaint]):
         is_shown = family.extra_channels > 0
         clean = None if is_shown and strength == 1 else family.encode_images(pixels, generators)
         noise = row_noise(generators, shape, family.device)
-        channels, methods = None, []
+        channels = None
         if is_shown:
-            rest = family.encode_images(pixels * (1 - masks), generators)
-            given = torch.cat([mask, rest], 1)
-            channels = given.expand(len(prompts), *given.shape)
-        elif clean is not None:
-            methods.append(KeepOriginal(schedule, mask, clean, noise))
-        return Edited(
-            denoise(
-                family.predictor(*prompts, channels=channels),
-                schedule,
-                schedule.noisy(noise, clean if strength < 1 else None),
-                self._per_row([row.guidance_scale for row in batch]),
-                generators,
-                methods,
-            )
-        )
+            channels = torch.cat([mask, family.encode_images(pixels * (1 - masks), generators)], 1)
+        denoising = self._denoising(batch, schedule, prompts, generators, channels=channels)
+        if not is_shown and clean is not None:
+            denoising.methods.append(KeepOriginal(schedule, mask, clean, noise))
+        return Edited(denoising(schedule.noisy(noise, clean if strength < 1 else None)))
 
     def finished(self, batch: list[EditRow], pixels: Tensor) -> Tensor:
         """The pictures, with their own pixels outside of the mask where those are to be pasted."""

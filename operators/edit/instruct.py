@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.diffusion.schedulers import Sampling
 from operators.edit.base import Edit, Edited, Editor, EditRow
 from operators.models.ref import ModelRef
@@ -31,8 +32,8 @@ class Instruct(Edit):
     What the picture shows need not be known.
     """
 
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GUIDANCE, Touches.CHANNELS})
     per_row: ClassVar[dict[str, Kind]] = {"image_guidance_scale": Kind.NUMBER}
-    extra_channels: ClassVar[tuple[int, ...]] = (4,)
 
     method: Literal["instruct"] = Field("instruct", description="how to edit")
     model: ModelRef = Field(ModelRef("timbrooks/instruct-pix2pix"), description="an InstructPix2Pix model")
@@ -46,6 +47,11 @@ class Instruct(Edit):
     image_guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Column = Field(
         1.5, description="how closely to stay with the picture"
     )
+
+    @property
+    def extra_channels(self) -> tuple[int, ...]:
+        """The picture's latents."""
+        return (4,)
 
     @property
     def needs_prompt(self) -> bool:
@@ -73,13 +79,13 @@ class InstructEditor(Editor[Instruct]):
 
     def group(self, prepared: EditRow) -> Hashable:
         """Rows that take the same steps at the same size; all have three passes."""
-        return (prepared.steps, prepared.width, prepared.height)
+        return (prepared.steps, prepared.width, prepared.height, self._controls.group(prepared.controls))
 
     def edited(self, batch: list[EditRow]) -> Edited:
         """Denoise from pure noise under nothing, the picture, and the picture and the instruction (eq. 3)."""
         import torch
 
-        from operators.diffusion.loop import denoise, guide_by_picture
+        from operators.diffusion.loop import guide_by_picture
         from operators.diffusion.noise import row_generators, row_noise
 
         family = self._family
@@ -89,15 +95,13 @@ class InstructEditor(Editor[Instruct]):
         noise = row_noise(generators, picture.shape[1:], family.device)
         nothing = family.encode_negative_prompts([row.negative_prompt for row in batch])
         instruction = family.encode_prompts([row.target or "" for row in batch])
-        channels = torch.stack([torch.zeros_like(picture), picture, picture])
         image_guidance_scale = self._per_row([row.options["image_guidance_scale"] for row in batch])
-        return Edited(
-            denoise(
-                family.predictor(nothing, nothing, instruction, channels=channels),
-                schedule,
-                schedule.noisy(noise),
-                self._per_row([row.guidance_scale for row in batch]),
-                generators,
-                guidance=partial(guide_by_picture, image_guidance_scale=image_guidance_scale),
-            )
+        denoising = self._denoising(
+            batch,
+            schedule,
+            [nothing, nothing, instruction],
+            generators,
+            channels=torch.stack([torch.zeros_like(picture), picture, picture]),
+            guidance=partial(guide_by_picture, image_guidance_scale=image_guidance_scale),
         )
+        return Edited(denoising(schedule.noisy(noise)))

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from operators import columns
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.edit.base import Edit, Edited, Editor, EditRow
 from operators.edit.concepts import Concept, Sentences, TextModel, from_templates
 from operators.edit.inverted import check_inverted
@@ -37,6 +38,7 @@ _AMOUNTS = {Start.INVERTED: 0.1, Start.PICTURE: 0.1, Start.NOISE: 0.15}
 class Pix2PixZero(Edit):
     """Change a concept along a direction between embeddings, and keep the layout by the source's attention."""
 
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GRADIENT})
     samplers: ClassVar[tuple[str, ...]] = ("ddim", "DDIMScheduler")
     needs_target: ClassVar[bool] = False
     per_row: ClassVar[dict[str, Kind]] = {"cross_attention_guidance": Kind.NUMBER}
@@ -135,27 +137,31 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
 
     def edited(self, batch: list[EditRow]) -> Edited:
         """Reference and edit in lockstep; rows of one source row share inversion and reference."""
+        import torch
+
         from operators.diffusion.attention import readable
         from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
         from operators.diffusion.ddim import Ddim
-        from operators.diffusion.loop import denoise
+        from operators.diffusion.predictor import Predictor
         from operators.diffusion.rendering import render
 
         family = self._family
         sources, places = self._shared(batch)
+        firsts = (places == torch.arange(len(sources), device=family.device)[:, None]).int().argmax(1)
         ddim = Ddim(self._scheduler, batch[0].steps)
         begin = self._begin(sources, ddim)
         own = family.encode_prompts([row.prompt for row in sources])
         prompts = self._guided(sources, own)
         edited = self._guided(batch, own[places] + self._directions(batch))
-        guidance_scale = self._per_row([row.guidance_scale for row in batch])
         amount = self._per_row([row.options["cross_attention_guidance"] for row in batch])
-        predict = family.predictor(*edited)
+        denoising = self._denoising(batch, ddim.sampling(), edited, [])
         with readable(family.unet) as layers:
             scales = self._per_row([row.guidance_scale for row in sources])
-            reference = Reference(layers, family.predictor(*prompts), ddim.sampling(), begin, scales)
-            guidance = CrossAttentionGuidance(layers, predict, reference, places, amount)
-            latents = denoise(predict, ddim.sampling(), begin[places], guidance_scale, [], [guidance])
+            predict = Predictor(family, prompts, conditionings=denoising.conditionings_of(firsts))
+            reference = Reference(layers, predict, ddim.sampling(), begin, scales)
+            predict_edited = denoising.predictor(range(len(edited)))
+            denoising.methods.append(CrossAttentionGuidance(layers, predict_edited, reference, places, amount))
+            latents = denoising(begin[places])
         if self.spec.start is not Start.NOISE:
             return Edited(latents)
         pictures, errors = render(family, reference.latents, self.spec.format, self.spec.quality)

@@ -177,7 +177,7 @@ def test_rolls_are_those_of_one_draw_after_another() -> None:
 def test_regularised_noise_is_whiter() -> None:
     torch.manual_seed(0)
     noise = avg_pool2d(torch.randn(2, 4, 17, 17), 2, 1) * 3 + 0.5
-    calm = Regularisation(row_generators([1, 2])).combine(noise, noise[None], noise, torch.tensor(1))
+    calm = Regularisation(row_generators([1, 2])).correct(noise, noise, torch.tensor(1))
     neighbours = [(x[..., 1:] * x[..., :-1]).mean().abs() / x.var() for x in (noise, calm)]
     assert neighbours[1] < neighbours[0]
     assert abs(calm.var() - 1) < abs(noise.var() - 1)

@@ -9,45 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 from pydantic import ValidationError
 
 from operators import Column, Generate, columns
-from operators.base import Produced
-from operators.diffusion.schedulers import build
-from operators.generate import Generator, Wish
 from operators.images import Encoding, decode_all
+from tests.operators.floats import Floats, floats, reference
 
 SCHEDULERS = ["ddim", "euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "pndm", "heun", "ddpm", "unipc", "lcm"]
-
-
-class Floats(Generator):
-    """Keeps pictures as they are before they become bytes, by prompt."""
-
-    def floats(self, table: pa.Table) -> dict[str, torch.Tensor]:
-        self.made: dict[str, torch.Tensor] = {}
-        assert self(table)[columns.ERROR].null_count == table.num_rows
-        return self.made
-
-    def run(self, batch: list[Wish]) -> Produced:
-        with torch.no_grad():
-            pixels = self._family.decode(self._denoised(batch))
-        self.made |= {wish.prompt: picture for wish, picture in zip(batch, pixels, strict=True)}
-        return super().run(batch)
-
-
-def floats(spec: Generate, table: pa.Table) -> torch.Tensor:
-    return torch.stack(list(Floats(spec).floats(table).values()))
-
-
-def reference(pipeline_class: Any, folder: Path, scheduler: str | None, seed: int, **given: Any) -> torch.Tensor:
-    pipeline = pipeline_class.from_pretrained(folder, safety_checker=None)
-    pipeline.scheduler = build(scheduler, pipeline.scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    made = pipeline(generator=torch.Generator().manual_seed(seed), output_type="np", **given).images
-    return torch.from_numpy(made).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

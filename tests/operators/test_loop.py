@@ -106,6 +106,11 @@ def test_hooks_are_called_in_order_at_every_timestep() -> None:
             assert passes.shape[1:] == predicted.shape == latents.shape
             return predicted
 
+        def correct(self, predicted: torch.Tensor, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+            calls.append(f"correct {self.name} {int(timestep)}")
+            assert predicted.shape == latents.shape
+            return predicted
+
         def after(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             calls.append(f"after {self.name} {int(timestep)}")
             return latents
@@ -113,5 +118,5 @@ def test_hooks_are_called_in_order_at_every_timestep() -> None:
     schedule = Sampling(diffusers.DDIMScheduler(), 2)
     latents = torch.zeros(1, 4, 2, 2)
     denoise(OnePass(lambda x, _: x), schedule, latents, torch.ones(1), [], [Noted("a"), Noted("b")])
-    one = [f"{hook} {name}" for hook in ("before", "combine", "after") for name in "ab"]
+    one = [f"{hook} {name}" for hook in ("before", "combine", "correct", "after") for name in "ab"]
     assert calls == [f"{call} {t}" for t in (500, 0) for call in one]

@@ -1,0 +1,134 @@
+"""Steps that take controls: the option, and the loaded controls of one step together."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from operators.base import Kind
+from operators.controls import AnyControl, Touches
+from operators.controls.combining import check_together
+from operators.diffusion.spec import DiffusionSpec
+from operators.errors import RowError
+from operators.models.ref import ModelRef
+
+if TYPE_CHECKING:
+    from operators.diffusion.denoising import Denoising
+    from operators.diffusion.family import StableDiffusion
+
+
+class ControlledSpec(DiffusionSpec, ABC):
+    """A step over one Stable Diffusion model whose denoising can be controlled."""
+
+    touches: ClassVar[frozenset[Touches]] = frozenset()
+    """What of the loop the step itself works on."""
+
+    controls: tuple[AnyControl, ...] = Field((), description="what changes how the step denoises")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        check_together(self.controls, self.touches, self.kind)
+        return self
+
+    @property
+    def extra_channels(self) -> tuple[int, ...]:
+        """Channels that the controls give the network, or else those of the step."""
+        given = sum(control.extra_channels for control in self.controls)
+        return (given,) if given else super().extra_channels
+
+    @property
+    def always_guided(self) -> bool:
+        """Whether the unconditional prediction is needed of every row."""
+        return any(control.needs_unconditional for control in self.controls)
+
+    def reads(self) -> dict[str, Kind]:
+        """The columns that controls read."""
+        return {name: kind for control in self.controls for name, kind in control.reads().items()}
+
+    def models(self) -> tuple[ModelRef, ...]:
+        """The diffusion model, and those of the controls."""
+        return (self.model, *(model for control in self.controls for model in control.models()))
+
+    def stage(self) -> None:
+        """Have the models' files on this machine; errors as in :meth:`Spec.stage`."""
+        super().stage()
+        for control in self.controls:
+            control.stage(self.allow_pickle)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights; errors as in :meth:`Spec.stage`."""
+        found = super().digests()
+        for control in self.controls:
+            found |= control.digests(self.allow_pickle)
+        return found
+
+
+class Row(Protocol):
+    """One row of a batch: a dataclass with a field for what controls need."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What it shall show, what it shall keep away from, and others that are encoded."""
+
+    @property
+    def controls(self) -> tuple[Any, ...]:
+        """What each control needs of it."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Controls:
+    """The controls of one step, loaded, in their order.
+
+    Args:
+        spec: of the step.
+        family: the model that they control.
+
+    Raises:
+        ModelError: a model can't be had, or does not fit.
+    """
+
+    def __init__(self, spec: ControlledSpec, family: StableDiffusion) -> None:
+        self._controls = [control.load(family, spec.allow_pickle) for control in spec.controls]
+
+    def prepared(self, table: pa.Table, rows: Sequence[R | RowError]) -> list[R | RowError]:
+        """The rows with what each control needs of them, or why a row can't be used.
+
+        Args:
+            table: that the rows were prepared from.
+            rows: dataclasses with ``texts``, as :meth:`Control.prepare` takes them, and a field ``controls``.
+        """
+        texts = [None if isinstance(row, RowError) else row.texts for row in rows]
+        per_control = [control.prepare(table, texts) for control in self._controls]
+        asked = zip(*per_control, strict=True) if per_control else repeat((), len(rows))
+        return [_with(row, one) for row, one in zip(rows, asked, strict=True)]
+
+    def group(self, asked: tuple[Any, ...]) -> Hashable:
+        """Rows of one batch have this in common."""
+        return tuple(control.group(one) for control, one in zip(self._controls, asked, strict=True))
+
+    @contextmanager
+    def installed(self, asked: tuple[Any, ...]) -> Iterator[None]:
+        """What lasts for a batch, taken away at its end, whatever happens inside."""
+        with ExitStack() as stack:
+            for control, one in zip(self._controls, asked, strict=True):
+                stack.enter_context(control.installed(one))
+            yield
+
+    def join(self, denoising: Denoising, asked: Sequence[tuple[Any, ...]]) -> None:
+        """Plug all of them into a batch."""
+        for control, rows in zip(self._controls, zip(*asked, strict=True), strict=True):
+            control.join(denoising, list(rows))
+
+
+def _with(row: Any, asked: tuple[Any, ...]) -> Any:
+    errors = (one for one in (row, *asked) if isinstance(one, RowError))
+    return next(errors, None) or replace(row, controls=asked)

@@ -1,0 +1,80 @@
+"""One batch on its way through the loop: what the network is told, and what plugs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from operators.diffusion.family import StableDiffusion
+from operators.diffusion.loop import Method, Predict, Schedule, denoise, guide, unguided
+from operators.diffusion.predictor import Conditioning, Predictor
+from operators.diffusion.prompts import Prompts
+
+
+@dataclass
+class Denoising:
+    """A batch of ``n`` rows that is to be denoised; controls add to it before it is called.
+
+    Attributes:
+        family: of the network.
+        schedule: timesteps and the sampler, used up by the call.
+        prompts: of every pass. Where rows are guided, the first is unconditional and the second conditional, else the
+            first is conditional; controls add theirs behind.
+        guidance_scale: ``(n,)``.
+        generators: one per row.
+        guided: whether the first pass is the unconditional one.
+        channels: ``(n, k, h, w)``, what the network takes beside the latents; or ``(passes, n, k, h, w)``.
+        guidance: makes one prediction of all passes; classifier-free guidance, if rows are guided, unless given.
+        conditionings: what else the network is given.
+        methods: what changes the way, in this order.
+        windowed: makes of a network's answer to all latents one in parts.
+    """
+
+    family: StableDiffusion
+    schedule: Schedule
+    prompts: list[Prompts]
+    guidance_scale: Tensor
+    generators: list[torch.Generator]
+    guided: bool
+    channels: Tensor | None = None
+    guidance: Callable[[Tensor, Tensor], Tensor] | None = None
+    conditionings: list[Conditioning] = field(default_factory=list)
+    methods: list[Method] = field(default_factory=list)
+    windowed: Callable[[Predictor], Predict] | None = None
+
+    @property
+    def conditional(self) -> int:
+        """Which pass is told the rows' own prompts."""
+        return int(self.guided)
+
+    def add_pass(self, prompts: Prompts) -> int:
+        """Have the network predict under another set of conditions too; the place of that pass."""
+        self.prompts.append(prompts)
+        return len(self.prompts) - 1
+
+    def predictor(self, passes: Sequence[int] | None = None) -> Predict:
+        """The network under some of the passes, or all."""
+        chosen = range(len(self.prompts)) if passes is None else passes
+        predictor = Predictor(
+            self.family, [self.prompts[at] for at in chosen], self._channels(chosen), self.conditionings
+        )
+        return predictor if self.windowed is None else self.windowed(predictor)
+
+    def conditionings_of(self, rows: Tensor) -> list[Conditioning]:
+        """What the network is given beside the text, of some of the rows."""
+        return [conditioning[rows] for conditioning in self.conditionings]
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Latents ``(n, c, h, w)`` after the last timestep, of those at the first."""
+        guidance = self.guidance or (guide if self.guided else unguided)
+        return denoise(
+            self.predictor(), self.schedule, latents, self.guidance_scale, self.generators, self.methods, guidance
+        )
+
+    def _channels(self, chosen: Sequence[int]) -> Tensor | None:
+        if self.channels is None or self.channels.ndim == 4:
+            return None if self.channels is None else self.channels.expand(len(chosen), *self.channels.shape)
+        return self.channels[list(chosen)]
