@@ -81,7 +81,7 @@ def is_tensor(kind: pa.DataType) -> bool:
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
-    """The schema with the metadata that makes ``datasets`` decode its pictures and recordings; others stay as they are."""
+    """The schema with the metadata that makes ``datasets`` decode its pictures and recordings."""
     features = {field.name: {"_type": feature(field)} for field in schema if is_image(field.type)}
     if not features:
         return schema

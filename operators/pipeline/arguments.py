@@ -78,9 +78,7 @@ class Arguments:
         Pictures are decoded to see that they are sound, but kept as they are: all of a table's pixels are too many.
         """
         given = {name: list(self._read(name, table[column], batch_rows)) for name, column in self._columns.items()}
-        return [
-            self._row(seed, {name: read[at] for name, read in given.items()}) for at, seed in enumerate(seeds)
-        ]
+        return [self._row(seed, {name: read[at] for name, read in given.items()}) for at, seed in enumerate(seeds)]
 
     def group(self, row: Row) -> Hashable:
         """What rows of one call have in common: single values, sizes of pictures, shapes of tensors."""
@@ -106,9 +104,9 @@ class Arguments:
 
     def few_steps(self, given: dict[str, Any]) -> dict[str, int]:
         """Arguments that make a call short."""
-        asked = {name: given.get(name, parameter.default) for name, parameter in self._parameters.items()}
-        counts = {name: asked[name] for name in asked if name == "steps" or name.endswith("num_inference_steps")}
-        return {name: min(_FEW_STEPS, count or _FEW_STEPS) for name, count in counts.items()}
+        names = [name for name in self._parameters if name == "steps" or name.endswith("num_inference_steps")]
+        asked = {name: given.get(name, self._parameters[name].default) for name in names}
+        return {name: min(_FEW_STEPS, n) if isinstance(n, int) else _FEW_STEPS for name, n in asked.items()}
 
     def _read(self, name: str, column: pa.ChunkedArray, batch_rows: int) -> Iterator[Any]:
         if columns.is_tensor(column.type):

@@ -31,8 +31,8 @@ _NAMES = {
 def per_row(result: Mapping[str, Any], product: Product, rows: int) -> list[Array]:
     """One array of floats for every row.
 
-    Pictures are ``(height, width, channels)`` or ``(height, width)`` in 0..1, audio ``(channels, samples)`` or ``(samples,)``
-    in -1..1, videos ``(frames, height, width, channels)`` in 0..1, latents of any shape.
+    Pictures are ``(height, width, channels)`` or ``(height, width)`` in 0..1, audio ``(channels, samples)`` or
+    ``(samples,)`` in -1..1, videos ``(frames, height, width, channels)`` in 0..1, latents of any shape.
 
     Raises:
         ModelError: nothing of that kind was returned.
@@ -40,7 +40,7 @@ def per_row(result: Mapping[str, Any], product: Product, rows: int) -> list[Arra
     """
     found = next((result[name] for name in _NAMES[product] if result.get(name) is not None), None)
     if found is None:
-        raise ModelError(f"the pipeline gives {' and '.join(result)}, and no {product}; say with `produces` which it is")
+        raise ModelError(f"the pipeline gives {' and '.join(result)}, and no {product}; set `produces`")
     if len(found) != rows:
         raise ValueError(f"the pipeline gives {len(found)} outputs for {rows} rows")
     return [_array(each) for each in found]
