@@ -67,13 +67,16 @@ class PipelineOperator(Operator[Pipeline, Row]):
         return self._arguments.group(prepared)
 
     def run(self, batch: list[Row]) -> Produced:
-        """Run a batch of rows of one group, at once or one by one."""
+        """Run a batch of rows of one group."""
+        arrays = self.outputs(batch)
+        return Produced({self.spec.column: written(arrays, self.spec, self._sample_rate)}, unsound(arrays))
+
+    def outputs(self, batch: Sequence[Row]) -> list[Array]:
+        """What comes out for rows of one group, at once or one by one, as :func:`per_row` gives it."""
         rows = [row.decoded() for row in batch]
         if len(rows) == 1 or self._batchable(rows[0]):
-            arrays = self._called(rows)
-        else:
-            arrays = [self._called([row])[0] for row in rows]
-        return Produced({self.spec.column: written(arrays, self.spec, self._sample_rate)}, unsound(arrays))
+            return self._called(rows)
+        return [self._called([row])[0] for row in rows]
 
     def _batchable(self, row: Row) -> bool:
         regime = self._arguments.regime(row)
