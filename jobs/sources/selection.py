@@ -185,5 +185,7 @@ def _plain(field: pa.Field) -> pa.Field:
     metadata = field.metadata or {}
     if columns.is_tensor(field.type):
         return field.with_metadata({key: value for key, value in metadata.items() if not key.startswith(b"PARQUET:")})
-    kept = {key: value for key, value in metadata.items() if key.startswith((b"ARROW:extension", columns.FEATURE.encode()))}
+    kept = {
+        key: value for key, value in metadata.items() if key.startswith((b"ARROW:extension", columns.FEATURE.encode()))
+    }
     return field.with_metadata(kept or None)

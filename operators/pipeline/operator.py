@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import torch
 
 from operators.base import Operator, Produced, values
 from operators.diffusion.noise import row_generators
-from operators.errors import RowError
+from operators.errors import ModelError, RowError
 from operators.models.loading import pick_device, pick_dtype
 from operators.pipeline.arguments import Arguments, Row
 from operators.pipeline.audio import sample_rate_of
@@ -45,6 +46,8 @@ class PipelineOperator(Operator[Pipeline, Row]):
             raise self._files.refuse(f"is run by {kind.__name__}, which {mistake}")
         if spec.produces is Product.LATENTS and "output_type" not in parameters:
             raise self._files.refuse(f"is run by {kind.__name__}, which can't give latents")
+        if spec.produces is Product.VIDEO and find_spec("av") is None:
+            raise ModelError("video needs another package: pip install 'latentmill[video]'", "pipeline.produces")
         self._device = pick_device(device)
         dtype = pick_dtype(self._device, spec.precision)
         self._pipeline: Any = load_pipeline(self._files, kind, self._device, dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import diffusers
-from diffusers import DDIMScheduler, DDPMScheduler, UNet1DModel, UnCLIPScheduler, VQModel
+from diffusers import DDIMScheduler, DDPMScheduler, UnCLIPScheduler, UNet1DModel, VQModel
 from transformers import CLIPTextModelWithProjection
 
 from tests.operators.tinies import parts, words

@@ -16,8 +16,6 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.operators.tinies import words
-
 WIDTH = 32
 SIDE = 32
 """Pixels of a picture's side."""
