@@ -101,7 +101,7 @@ CASES = [
     Case("FluxPipeline", today.flux, _SIZED | _LENGTH),
     Case("FluxImg2ImgPipeline", today.flux, _REDONE | _SMALL | _LENGTH),
     Case("FluxInpaintPipeline", today.flux, _FILLED | _LENGTH),
-    Case("FluxKontextPipeline", today.flux, _PROMPT | _IMAGE | _STEPS | _SMALL | _LENGTH | {"max_area": 1024}),
+    Case("FluxKontextPipeline", today.flux, _PROMPT | _IMAGE | _STEPS | _SMALL | _LENGTH | {"_auto_resize": False}),
     Case("FluxFillPipeline", today.flux_fill, _PROMPT | _IMAGE | _MASK | _STEPS | _SMALL | _LENGTH),
     Case("QwenImagePipeline", today.qwen_image, _SIZED | _GUIDED),
     Case("QwenImageImg2ImgPipeline", today.qwen_image, _REDONE | _SMALL | _GUIDED),

@@ -51,9 +51,9 @@ def clip_text(tokens: PreTrainedTokenizerBase, kind: Any = CLIPTextModel, **opti
     return kind(CLIPTextConfig(**(config | options)))
 
 
-def t5(tokens: PreTrainedTokenizerBase) -> T5EncoderModel:
+def t5(tokens: PreTrainedTokenizerBase, width: int = WIDTH) -> T5EncoderModel:
     return T5EncoderModel(
-        T5Config(vocab_size=len(tokens), d_model=WIDTH, d_ff=WIDTH, d_kv=8, num_layers=2, num_heads=4)
+        T5Config(vocab_size=len(tokens), d_model=width, d_ff=WIDTH, d_kv=8, num_layers=2, num_heads=4)
     )
 
 

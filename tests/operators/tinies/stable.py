@@ -80,7 +80,10 @@ def latent_upscale() -> Any:
     unet = parts.unet(
         8,
         out_channels=5,
+        block_out_channels=(32, 64),
         act_fn="gelu",
+        time_cond_proj_dim=2 * 64 + WIDTH,
+        resnet_time_scale_shift="scale_shift",
         conv_in_kernel=1,
         conv_out_kernel=1,
         time_embedding_type="fourier",

@@ -61,7 +61,6 @@ def stable_diffusion_3() -> Any:
         pooled_projection_dim=2 * WIDTH,
         pos_embed_max_size=32,
     )
-    text = parts.t5(t5)
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(),
@@ -70,15 +69,9 @@ def stable_diffusion_3() -> Any:
         tokenizer=clip,
         text_encoder_2=parts.clip_text(clip, CLIPTextModelWithProjection, hidden_act="gelu"),
         tokenizer_2=clip,
-        text_encoder_3=_wide(text),
+        text_encoder_3=parts.t5(t5, 2 * WIDTH),
         tokenizer_3=t5,
     )
-
-
-def _wide(text: Any) -> Any:
-    """SD 3 pads CLIP's two embeddings side by side to T5's width."""
-    text.config.d_model = 2 * WIDTH
-    return type(text)(text.config)
 
 
 def flux(channels: int = 16) -> Any:
