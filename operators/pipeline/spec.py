@@ -62,7 +62,7 @@ class Pipeline(Spec):
     class_: Annotated[str, Field(min_length=1)] | None = Field(
         None, alias="class", description="the pipeline's class in diffusers; the one that the model names unless given"
     )
-    arguments: dict[str, Argument] = Field({}, description="of the pipeline's call, by name; masks become grey")
+    arguments: dict[str, Argument] = Field({}, description="of the pipeline's call by name, each a value")
     seed: int | Column | None = Field(
         None,
         description="as in torch.Generator().manual_seed; further outputs of a row count on; the row's unless given",
