@@ -5,12 +5,14 @@ from operators.caption import Caption
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
 from operators.invert import Invert
+from operators.safety import Safety
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     Caption.kind: (Caption,),
     Invert.kind: (Invert,),
     Edit.kind: METHODS,
     Generate.kind: (Generate,),
+    Safety.kind: (Safety,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -28,5 +30,6 @@ __all__ = [
     "Invert",
     "Operator",
     "Pix2PixZero",
+    "Safety",
     "Spec",
 ]
