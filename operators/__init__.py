@@ -6,6 +6,7 @@ from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Ins
 from operators.generate import Generate
 from operators.invert import Invert
 from operators.pipeline import Pipeline
+from operators.safety import Safety
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     Caption.kind: (Caption,),
@@ -13,6 +14,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Edit.kind: METHODS,
     Generate.kind: (Generate,),
     Pipeline.kind: (Pipeline,),
+    Safety.kind: (Safety,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -31,5 +33,6 @@ __all__ = [
     "Operator",
     "Pipeline",
     "Pix2PixZero",
+    "Safety",
     "Spec",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
@@ -61,12 +61,7 @@ class ModelFiles:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the contents of the weights that are loaded, in the order of their paths, in hexadecimal."""
-        digest = hashlib.sha256()
-        for path in sorted(self.weights):
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-        return digest.hexdigest()
+        return digest_of(self.weights)
 
     def json(self, name: str) -> dict[str, Any]:
         """What one of the model's JSON files holds.
@@ -109,6 +104,16 @@ class ModelFiles:
                 "convert it to safetensors, or accept the risk with `allow_pickle: true`"
             )
         raise self.refuse(f"has no model.safetensors or diffusion_pytorch_model.safetensors{where}")
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of files, in the order of their paths, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def pick_device(name: str | None = None) -> torch.device:
