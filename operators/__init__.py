@@ -2,6 +2,8 @@
 
 from operators.base import Column, Operator, Spec
 from operators.caption import Caption
+from operators.condition import METHODS as CONDITION_METHODS
+from operators.condition import Condition
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
 from operators.invert import Invert
@@ -11,6 +13,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Invert.kind: (Invert,),
     Edit.kind: METHODS,
     Generate.kind: (Generate,),
+    Condition.kind: CONDITION_METHODS,
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -18,6 +21,7 @@ __all__ = [
     "KINDS",
     "Caption",
     "Column",
+    "Condition",
     "Cycle",
     "DiffEdit",
     "Edit",

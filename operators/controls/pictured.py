@@ -27,7 +27,7 @@ _DECODED_AT_ONCE = 16
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Row = dict[str, Any]
-"""Options of a row by name, ``shown``, what is kept of its picture, and ``size``, width and height of what it becomes."""
+"""Options of a row by name, ``shown``, what is kept of its picture, and ``size``, the width and height it becomes."""
 
 
 class PicturedSpec(ControlSpec, ABC):
