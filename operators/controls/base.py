@@ -32,6 +32,8 @@ class Touches(StrEnum):
     RESIDUALS = "adds to what the network computes inside"
     WEIGHTS = "changes the network's weights"
     PICTURE_PROMPT = "puts a picture in place of the text"
+    LABELS = "tells the network of a picture beside the text"
+    PLAIN = "asks the network also without what controls give it"
     GUIDANCE = "guides by passes of its own"
     TWO_SIDES = "denoises the source beside the edit"
 

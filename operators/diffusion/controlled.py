@@ -34,8 +34,13 @@ class ControlledSpec(DiffusionSpec, ABC):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        check_together(self.controls, self.touches, self.kind)
+        check_together(self.controls, self.touched, self.kind)
         return self
+
+    @property
+    def touched(self) -> frozenset[Touches]:
+        """The same with the options given."""
+        return self.touches
 
     @property
     def extra_channels(self) -> tuple[int, ...]:
@@ -45,8 +50,15 @@ class ControlledSpec(DiffusionSpec, ABC):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Subfolders of the model whose weights controls load."""
-        return tuple(part for control in self.controls for part in control.parts)
+        """Subfolders of the model whose weights are loaded, also by controls."""
+        further = tuple(part for control in self.controls for part in control.parts)
+        has_text = all(Touches.PICTURE_PROMPT not in control.touches for control in self.controls)
+        return (*(part for part in super().parts if has_text or part != "text_encoder"), *further)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a control tells the network of a picture beside the text."""
+        return any(Touches.LABELS in control.touches for control in self.controls)
 
     @property
     def always_guided(self) -> bool:

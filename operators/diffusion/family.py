@@ -183,6 +183,26 @@ class StableDiffusion:
         return load_network(kind, self.files, self.device, part, **options)
 
 
+class ImageVariation(StableDiffusion):
+    """Stable Diffusion that is told by a picture: without a text encoder, and what is said in words is left out."""
+
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        """None."""
+        return ()
+
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Zeros, no condition at all, for each of ``n`` texts."""
+        width = self.unet.config.cross_attention_dim
+        return Prompts(torch.zeros(len(texts), 1, width, dtype=self.dtype, device=self.device))
+
+    def _load_text_encoders(self) -> None:
+        pass
+
+    def _left_out(self, text: str) -> str:
+        return text
+
+
 class StableDiffusionXL(StableDiffusion):
     """Stable Diffusion XL: two text encoders, one of them pooled, and a network that is told the picture's size."""
 
@@ -241,6 +261,8 @@ _FAMILIES: dict[str, type[StableDiffusion]] = {
     "StableDiffusionControlNetInpaintPipeline": StableDiffusion,
     "StableDiffusionAdapterPipeline": StableDiffusion,
     "StableDiffusionDepth2ImgPipeline": StableDiffusion,
+    "StableUnCLIPImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionImageVariationPipeline": ImageVariation,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusionXLImg2ImgPipeline": StableDiffusionXL,
     "StableDiffusionXLInpaintPipeline": StableDiffusionXL,
@@ -260,6 +282,7 @@ def load_family(
     precision: Precision = Precision.AUTO,
     compiled: bool = False,
     extra_channels: Sequence[int] = (0,),
+    is_labelled: bool = False,
 ) -> StableDiffusion:
     """The model in a folder; steps of one process that ask for the same one share it.
 
@@ -269,9 +292,10 @@ def load_family(
         precision: that its networks compute in.
         compiled: compile the denoiser with ``torch.compile``.
         extra_channels: that the step can give the network beside the latents.
+        is_labelled: whether the step tells the network of a picture beside the text.
 
     Raises:
-        ModelError: the folder holds another kind of model, or one that takes other channels.
+        ModelError: the folder holds another kind of model, or one that takes other channels or labels.
     """
     name = files.json("model_index.json").get("_class_name")
     if name not in _FAMILIES:
@@ -288,6 +312,9 @@ def load_family(
         raise files.refuse(
             f"takes {family.channels + family.extra_channels} channels of latents; this step gives {wanted}"
         )
+    if (family.unet.class_embedding is not None) is not is_labelled:
+        is_told = "is told of a picture beside the text: it needs the control `unclip`"
+        raise files.refuse("takes no picture beside the text: it can't have `unclip`" if is_labelled else is_told)
     return family
 
 

@@ -34,8 +34,13 @@ class DiffusionSpec(Spec, ABC):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Subfolders of the model whose weights are loaded beside the usual ones."""
-        return ()
+        """Subfolders of the model whose weights are loaded."""
+        return ("text_encoder", "unet", "vae")
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the step tells the network of a picture beside the text."""
+        return False
 
     @property
     def usual_guidance(self) -> float:

@@ -65,6 +65,11 @@ class Pix2PixZero(Edit):
         return {"cross_attention_guidance": _AMOUNTS[self.start]}
 
     @property
+    def touched(self) -> frozenset[Touches]:
+        """Also the network without what controls give it, where this step inverts."""
+        return self.touches | {Touches.PLAIN} if self.start is Start.PICTURE else self.touches
+
+    @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if this step inverts."""
         return self.image if self.start is Start.PICTURE else None

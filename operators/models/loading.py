@@ -121,9 +121,11 @@ def pick_device(name: str | None = None) -> torch.device:
     return found or torch.device("cpu")
 
 
-def diffusion_files(ref: ModelRef, allow_pickle: bool = False, further: Sequence[str] = ()) -> ModelFiles:
-    """A Stable Diffusion model's files on this machine, with ``further`` parts; errors as for :class:`ModelFiles`."""
-    return ModelFiles(ref, ("text_encoder", "unet", "vae", *further), allow_pickle, optional=("text_encoder_2",))
+def diffusion_files(
+    ref: ModelRef, allow_pickle: bool = False, parts: Sequence[str] = ("text_encoder", "unet", "vae")
+) -> ModelFiles:
+    """Files of a Stable Diffusion model on this machine; arguments and errors as for :class:`ModelFiles`."""
+    return ModelFiles(ref, parts, allow_pickle, optional=("text_encoder_2",))
 
 
 def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str = ".", **options: Any) -> Any:

@@ -6,13 +6,24 @@ from typing import Any
 import torch
 from diffusers import (
     ControlNetModel,
+    DDPMScheduler,
     DiffusionPipeline,
     StableDiffusionDepth2ImgPipeline,
+    StableDiffusionImageVariationPipeline,
     StableDiffusionPipeline,
+    StableUnCLIPImg2ImgPipeline,
     T2IAdapter,
     UNet2DConditionModel,
 )
-from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessorPil
+from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    DPTConfig,
+    DPTForDepthEstimation,
+    DPTImageProcessorPil,
+)
 
 
 def controlnet(folder: Path, model: Path, seed: int = 0, **options: object) -> Path:
@@ -91,5 +102,51 @@ def depth2img(folder: Path, base: Path, depth: Path) -> Path:
         unet=unet,
         depth_estimator=DPTForDepthEstimation.from_pretrained(depth),
         feature_extractor=DPTImageProcessorPil.from_pretrained(depth),
+    ).save_pretrained(folder)
+    return folder
+
+
+def _image_encoder(width: int) -> dict[str, Any]:
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        projection_dim=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        initializer_range=0.3,
+    )
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return {"image_encoder": CLIPVisionModelWithProjection(config), "feature_extractor": processor}
+
+
+def image_variation(folder: Path, base: Path) -> Path:
+    """A model that is told by a picture, with the other parts of another tiny model."""
+    torch.manual_seed(7)
+    parts = dict(StableDiffusionPipeline.from_pretrained(base, safety_checker=None).components)
+    StableDiffusionImageVariationPipeline(
+        **{name: parts[name] for name in ("vae", "unet", "scheduler")},
+        **_image_encoder(parts["unet"].config.cross_attention_dim),
+        safety_checker=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def unclip(folder: Path, base: Path) -> Path:
+    """A model that is told of a picture beside the text, with the other parts of another tiny model."""
+    torch.manual_seed(8)
+    parts = dict(StableDiffusionPipeline.from_pretrained(base, safety_checker=None).components)
+    told = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * 24}
+    normalizer = StableUnCLIPImageNormalizer(24)
+    normalizer.mean.data.normal_()
+    normalizer.std.data.uniform_(0.5, 2)
+    StableUnCLIPImg2ImgPipeline(
+        **{name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")},
+        **_image_encoder(24),
+        unet=UNet2DConditionModel.from_config({**parts["unet"].config, **told}),
+        image_normalizer=normalizer,
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=100),
     ).save_pretrained(folder)
     return folder
