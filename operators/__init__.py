@@ -2,6 +2,8 @@
 
 from operators.base import Column, Operator, Spec
 from operators.caption import Caption
+from operators.condition import METHODS as CONDITION_METHODS
+from operators.condition import Condition
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
 from operators.invert import Invert
@@ -15,6 +17,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Generate.kind: (Generate,),
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
+    Condition.kind: CONDITION_METHODS,
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -22,6 +25,7 @@ __all__ = [
     "KINDS",
     "Caption",
     "Column",
+    "Condition",
     "Cycle",
     "DiffEdit",
     "Edit",

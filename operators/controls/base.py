@@ -32,6 +32,8 @@ class Touches(StrEnum):
     RESIDUALS = "adds to what the network computes inside"
     WEIGHTS = "changes the network's weights"
     PICTURE_PROMPT = "puts a picture in place of the text"
+    LABELS = "tells the network of a picture beside the text"
+    PLAIN = "asks the network also without what controls give it"
     GUIDANCE = "guides by passes of its own"
     TWO_SIDES = "denoises the source beside the edit"
 
@@ -58,6 +60,11 @@ class ControlSpec(BaseModel, ABC):
 
     extra_channels: ClassVar[int] = 0
     """Channels that the network is given beside the latents."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Subfolders of the step's own model whose weights it loads."""
+        return ()
 
     def reads(self) -> dict[str, Kind]:
         """The columns that options name."""
@@ -103,6 +110,10 @@ class Control(ABC, Generic[C, P]):
         self.spec = spec
         self.family = family
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights of each model that it loaded, by the model's name."""
+        return {}
+
     def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[P | RowError]:  # noqa: ARG002
         """What is needed of every row, on the CPU; or why the row can't be used.
 
@@ -112,6 +123,21 @@ class Control(ABC, Generic[C, P]):
                 None for a row that can't be used anyway.
         """
         return row_options(self.spec, self.spec.per_row, table)  # type: ignore[return-value]
+
+    def fit(
+        self,
+        asked: list[P | RowError],
+        table: pa.Table,  # noqa: ARG002
+        sizes: Sequence[tuple[int, int] | None],  # noqa: ARG002
+    ) -> list[P | RowError]:
+        """What is needed of every row at its picture's size; as :meth:`prepare` has it unless overridden.
+
+        Args:
+            asked: of every row, or why the row can't be used.
+            table: as for :meth:`prepare`.
+            sizes: of every row, width and height in pixels; None for a row that can't be used anyway.
+        """
+        return asked
 
     def group(self, asked: P) -> Hashable:  # noqa: ARG002
         """Rows of one batch have this in common."""

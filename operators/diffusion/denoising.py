@@ -59,9 +59,18 @@ class Denoising:
         """The network under some of the passes, or all."""
         chosen = range(len(self.prompts)) if passes is None else passes
         predictor = Predictor(
-            self.family, [self.prompts[at] for at in chosen], self._channels(chosen), self.conditionings
+            self.family,
+            [self.prompts[at] for at in chosen],
+            self._channels(chosen),
+            [conditioning.of_passes(chosen) for conditioning in self.conditionings],
         )
         return predictor if self.windowed is None else self.windowed(predictor)
+
+    def predictor_of(self, rows: Tensor, prompts: Sequence[Prompts]) -> Predictor:
+        """The network under other prompts in place of the first passes', and else as for some of the rows."""
+        channels = self._channels(range(len(prompts)))
+        given = None if channels is None else channels[:, rows]
+        return Predictor(self.family, prompts, given, self.conditionings_of(rows))
 
     def conditionings_of(self, rows: Tensor) -> list[Conditioning]:
         """What the network is given beside the text, of some of the rows."""

@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from operators.diffusion.noise import row_noise
 from operators.diffusion.predictor import Predictor
 from operators.diffusion.prompts import Prompts
-from operators.models.loading import ModelFiles, Precision, pick_dtype, without_progress_bars
+from operators.models.loading import ModelFiles, Precision, load_network, pick_dtype
 
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 _TEXTS_KEPT = 256
@@ -36,6 +36,7 @@ class StableDiffusion:
         dtype: that the networks compute in; latents are in single precision everywhere else.
 
     Attributes:
+        files: that it was loaded from.
         scheduler: the model's own.
         channels: channels of the latents.
         extra_channels: channels that the network takes beside the latents.
@@ -51,7 +52,7 @@ class StableDiffusion:
         vae_class = index["vae"][1]
         if vae_class not in _AUTOENCODERS:
             raise files.refuse(f"has a {vae_class}; this step takes {' or '.join(_AUTOENCODERS)}")
-        self.device, self.dtype, self._files = device, dtype, files
+        self.device, self.dtype, self.files = device, dtype, files
         self._load_text_encoders()
         self._vae = self._network(getattr(diffusers, vae_class), "vae", torch_dtype=self._vae_dtype)
         self.unet = self._network(UNet2DConditionModel, "unet", torch_dtype=dtype)
@@ -89,7 +90,7 @@ class StableDiffusion:
     @property
     def digest(self) -> str:
         """SHA-256 of the weights."""
-        return self._files.digest
+        return self.files.digest
 
     def encode_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts; each distinct one is encoded once while it is remembered."""
@@ -153,7 +154,7 @@ class StableDiffusion:
         return self.dtype
 
     def _load_text_encoders(self) -> None:
-        self._tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer"))
+        self._tokenizer = CLIPTokenizer.from_pretrained(self.files.part("tokenizer"))
         self._text_encoder = self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)
 
     def encode_texts(self, texts: Sequence[str]) -> Prompts:
@@ -179,11 +180,27 @@ class StableDiffusion:
         return str(self._tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
 
     def _network(self, kind: Any, part: str, **options: Any) -> Any:
-        with without_progress_bars():
-            network = kind.from_pretrained(
-                self._files.part(part), use_safetensors=self._files.use_safetensors, **options
-            )
-        return network.to(self.device).eval().requires_grad_(False)
+        return load_network(kind, self.files, self.device, part, **options)
+
+
+class ImageVariation(StableDiffusion):
+    """Stable Diffusion that is told by a picture: without a text encoder, and what is said in words is left out."""
+
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        """None."""
+        return ()
+
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Zeros, no condition at all, for each of ``n`` texts."""
+        width = self.unet.config.cross_attention_dim
+        return Prompts(torch.zeros(len(texts), 1, width, dtype=self.dtype, device=self.device))
+
+    def _load_text_encoders(self) -> None:
+        pass
+
+    def _left_out(self, text: str) -> str:
+        return text
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -197,7 +214,7 @@ class StableDiffusionXL(StableDiffusion):
     def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
         """As for the others; for an empty text, zeros, if the model was trained so."""
         given = self.encode_prompts(texts)
-        if not self._files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
+        if not self.files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
             return given
         told = torch.tensor([bool(text) for text in texts], device=self.device)
         pooled = None if given.pooled is None else given.pooled * told.view(-1, 1)
@@ -212,7 +229,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def _load_text_encoders(self) -> None:
         super()._load_text_encoders()
-        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.part("tokenizer_2"))
+        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self.files.part("tokenizer_2"))
         self._text_encoder_2 = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
 
     @property
@@ -239,9 +256,20 @@ _FAMILIES: dict[str, type[StableDiffusion]] = {
     "StableDiffusionPix2PixZeroPipeline": StableDiffusion,
     "StableDiffusionDiffEditPipeline": StableDiffusion,
     "CycleDiffusionPipeline": StableDiffusion,
+    "StableDiffusionControlNetPipeline": StableDiffusion,
+    "StableDiffusionControlNetImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionControlNetInpaintPipeline": StableDiffusion,
+    "StableDiffusionAdapterPipeline": StableDiffusion,
+    "StableDiffusionDepth2ImgPipeline": StableDiffusion,
+    "StableUnCLIPImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionImageVariationPipeline": ImageVariation,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusionXLImg2ImgPipeline": StableDiffusionXL,
     "StableDiffusionXLInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetImg2ImgPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLAdapterPipeline": StableDiffusionXL,
 }
 """What wraps a model, by the pipeline that its folder was saved from."""
 
@@ -254,6 +282,7 @@ def load_family(
     precision: Precision = Precision.AUTO,
     compiled: bool = False,
     extra_channels: Sequence[int] = (0,),
+    is_labelled: bool = False,
 ) -> StableDiffusion:
     """The model in a folder; steps of one process that ask for the same one share it.
 
@@ -263,15 +292,16 @@ def load_family(
         precision: that its networks compute in.
         compiled: compile the denoiser with ``torch.compile``.
         extra_channels: that the step can give the network beside the latents.
+        is_labelled: whether the step tells the network of a picture beside the text.
 
     Raises:
-        ModelError: the folder holds another kind of model, or one that takes other channels.
+        ModelError: the folder holds another kind of model, or one that takes other channels or labels.
     """
     name = files.json("model_index.json").get("_class_name")
     if name not in _FAMILIES:
         raise files.refuse(f"is a {name}; this step takes {', '.join(_FAMILIES)}")
     dtype = pick_dtype(device, precision)
-    key = (files.folder.resolve(), files.use_safetensors, str(device), dtype, compiled)
+    key = (files.folder.resolve(), tuple(files.weights), files.use_safetensors, str(device), dtype, compiled)
     family = _LOADED.get(key)
     if family is None:
         family = _LOADED[key] = _FAMILIES[name](files, device, dtype)
@@ -282,6 +312,9 @@ def load_family(
         raise files.refuse(
             f"takes {family.channels + family.extra_channels} channels of latents; this step gives {wanted}"
         )
+    if (family.unet.class_embedding is not None) is not is_labelled:
+        is_told = "is told of a picture beside the text: it needs the control `unclip`"
+        raise files.refuse("takes no picture beside the text: it can't have `unclip`" if is_labelled else is_told)
     return family
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from operators import columns
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.edit.base import Edit, Edited, Editor, EditRow
 from operators.edit.inverted import Start, check_inverted
 from operators.errors import MaskError, RowError, ValueInvalidError
@@ -42,6 +43,7 @@ _THRESHOLDS = {Yardstick.PEAK: 0.5, Yardstick.MEAN: 1.5}
 class DiffEdit(Edit):
     """Change a picture where the source's and the target's prompts disagree about it, and nowhere else."""
 
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PLAIN})
     samplers: ClassVar[tuple[str, ...]] = ("ddim", "DDIMScheduler")
     per_row: ClassVar[dict[str, Kind]] = {
         "strength": Kind.NUMBER,
