@@ -16,6 +16,7 @@ APART: dict[frozenset[Touches], str] = {
     frozenset({Touches.WINDOWS, Touches.GRADIENT}): _NO_WHOLE_MAP,
     frozenset({Touches.GRADIENT}): "each would move the latents away from where the other one moves them",
     frozenset({Touches.CHANNELS}): "a network has room for one kind of channels beside the latents",
+    frozenset({Touches.OTHER_WEIGHTS}): "only one of them can have its weights in the network's place",
     frozenset({Touches.PICTURE_PROMPT, Touches.TEXT}): "there is no text where a picture stands in its place",
     frozenset({Touches.PICTURE_PROMPT}): "only one picture can stand in the place of the text",
     **{
