@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +112,24 @@ class AdapterFiles:
         except (SafetensorError, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise self.refuse(f"can't be read: {path.name}: {reason}") from None
+
+    def metadata(self, key: str) -> dict[str, Any]:
+        """What a safetensors file has under a key of its metadata, in JSON; nothing where it has none.
+
+        Raises:
+            ModelError: it is not JSON.
+        """
+        from safetensors import safe_open
+
+        if self.path.suffix not in _SAFE:
+            return {}
+        with safe_open(self.path, "pt") as held:
+            told = (held.metadata() or {}).get(key)
+        try:
+            found: dict[str, Any] = json.loads(told) if told else {}
+        except ValueError as error:
+            raise self.refuse(f"has {key} that is not JSON: {error}") from None
+        return found
 
     def refuse(self, reason: str) -> ModelError:
         """The error that says why this adapter won't do."""
