@@ -138,6 +138,12 @@ class ValueInvalidError(RowError):
     code = "value_invalid"
 
 
+class WeightsError(RowError):
+    """Weights that the row names can't be had, or don't fit the model."""
+
+    code = "weights_invalid"
+
+
 class NotFiniteError(RowError):
     """The model answered with NaN or infinity for this row."""
 

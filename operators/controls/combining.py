@@ -22,6 +22,7 @@ APART: dict[frozenset[Touches], str] = {
     frozenset({Touches.PLAIN, Touches.LABELS}): _PLAIN,
     frozenset({Touches.PLAIN, Touches.PICTURE_PROMPT}): _PLAIN,
     frozenset({Touches.PICTURE_PROMPT, Touches.GRADIENT}): "there is no text whose attention could be held",
+    frozenset({Touches.OTHER_WEIGHTS}): "only one of them can have its weights in the network's place",
     frozenset({Touches.PICTURE_PROMPT, Touches.TEXT}): "there is no text where a picture stands in its place",
     frozenset({Touches.PICTURE_PROMPT}): "only one picture can stand in the place of the text",
     **{

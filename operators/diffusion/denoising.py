@@ -31,6 +31,7 @@ class Denoising:
         conditionings: what else the network is given.
         methods: what changes the way, in this order.
         windowed: makes of a network's answer to all latents one in parts.
+        worded: makes of a text of every row what is to be encoded.
     """
 
     family: StableDiffusion
@@ -44,11 +45,16 @@ class Denoising:
     conditionings: list[Conditioning] = field(default_factory=list)
     methods: list[Method] = field(default_factory=list)
     windowed: Callable[[Predictor], Predict] | None = None
+    worded: Callable[[Sequence[str]], list[str]] = list
 
     @property
     def conditional(self) -> int:
         """Which pass is told the rows' own prompts."""
         return int(self.guided)
+
+    def encode(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of a text of every row."""
+        return self.family.encode_prompts(self.worded(texts))
 
     def add_pass(self, prompts: Prompts) -> int:
         """Have the network predict under another set of conditions too; the place of that pass."""
