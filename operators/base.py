@@ -150,7 +150,7 @@ class Spec(BaseModel, ABC):
         return pa.schema([*schema, *added], schema.metadata)
 
 
-def column_options(spec: Spec, kinds: dict[str, Kind]) -> dict[str, Kind]:
+def column_options(spec: BaseModel, kinds: dict[str, Kind]) -> dict[str, Kind]:
     """The columns that the options named in ``kinds`` are read from, where they are read from columns."""
     given = {name: getattr(spec, name) for name in kinds}
     return {value.column: kinds[name] for name, value in given.items() if isinstance(value, Column)}

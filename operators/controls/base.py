@@ -187,7 +187,8 @@ def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list
 
 
 def _limits(model: BaseModel, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(type(model).model_fields[name].annotation)
+    annotation: Any = type(model).model_fields[name].annotation
+    return TypeAdapter(annotation)
 
 
 def _row(given: dict[str, list[Any]], limits: dict[str, TypeAdapter[Any]], row: int) -> dict[str, Any] | RowError:
