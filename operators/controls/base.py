@@ -36,6 +36,7 @@ class Touches(StrEnum):
     LABELS = "tells the network of a picture beside the text"
     PLAIN = "asks the network also without what controls give it"
     GUIDANCE = "guides by passes of its own"
+    PREDICTION = "changes the guided prediction"
     TWO_SIDES = "denoises the source beside the edit"
 
 

@@ -21,7 +21,7 @@ class Rescale(ControlSpec):
     """Give the guided prediction the spread of the conditional one."""
 
     kind: ClassVar[str] = "rescale"
-    touches: ClassVar[frozenset[Touches]] = frozenset()
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PREDICTION})
     per_row: ClassVar[dict[str, Kind]] = {"share": Kind.NUMBER}
 
     share: Annotated[float, Field(ge=0, le=1)] | Column = Field(0.7, description="of the rescaled prediction, 0..1")
