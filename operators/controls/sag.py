@@ -96,7 +96,7 @@ class SagTerm(Method):
         level, inputs = schedule.level(timestep), schedule.scale(latents, timestep)
         epsilon = level.epsilon(passes[0], inputs)
         clean = level.clean(epsilon, inputs)
-        looked_at = _looked_at(probabilities.unflatten(0, passes.shape[:2])[0], *latents.shape[-2:])
+        looked_at = _looked_at(probabilities[: len(latents)], *latents.shape[-2:])
         degraded = level.noised(blurred(clean, _KERNEL, _SIGMA).where(looked_at, clean), epsilon)
         (answer,) = self._denoising.predictor([0])(degraded[None], timestep)
         return predicted + level.predicted(self._scale * (epsilon - level.epsilon(answer, degraded)))

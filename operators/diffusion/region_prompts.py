@@ -83,7 +83,8 @@ class Compose(Method):
         side, middle = LEAST_LATENTS * family.factor, LEAST_LATENTS // 2
         colours = self._colours[self._step]
         pictures = (2 * colours - 1).flatten(0, 1)[..., None, None].expand(-1, -1, side, side)
-        plain = family.encode_images(pictures, None)[..., middle, middle, None, None].unflatten(0, colours.shape[:2])
+        encoded = family.encode_images(pictures, None)[..., middle, middle]
+        plain = encoded.view(*colours.shape[:2], -1, 1, 1)
         # The level is of what the network is given; the loop's latents are that before it is scaled.
         scale = schedule.scale(torch.ones_like(latents[:1, :1, :1, :1, :1]), timestep)
         noised = schedule.level(timestep).noised(plain, self._noise) / scale

@@ -30,7 +30,8 @@ class Windowed:
     def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
         """Predictions ``(passes, n, c, h, w)`` of latents of that shape; a window of all rows at once."""
         total, count = torch.zeros_like(inputs), torch.zeros_like(inputs[0, 0, 0])
-        for window in self._windows(*inputs.shape[-2:], inputs.device):
+        height, width = inputs.shape[-2:]
+        for window in self._windows(height, width, inputs.device):
             place = (..., window.rows[:, None], window.columns)
             total[place] += self._predictor(window.of(inputs), timestep, window)
             count[place] += 1
