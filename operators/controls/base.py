@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from operators.base import Column, Kind, column_options, required, values
 from operators.errors import RowError, ValueInvalidError
@@ -133,6 +133,12 @@ class Control(ABC, Generic[C, P]):
             denoising: the batch, of which nothing is computed yet; other controls may join after this one.
             asked: of every row.
         """
+
+
+LISTED = BeforeValidator(
+    lambda given: [part for part in map(str.strip, given.split(",")) if part] if isinstance(given, str) else given
+)
+"""Lets a list be one text, as a column holds it, with commas between its parts."""
 
 
 def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list[dict[str, Any] | RowError]:
