@@ -14,10 +14,9 @@ from operators.diffusion.loop import Method
 from operators.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
+    from operators.diffusion.attention import AttentionMaps
     from operators.diffusion.denoising import Denoising
     from operators.diffusion.family import StableDiffusion
 
@@ -55,12 +54,14 @@ class SelfAttentionGuidance(Control[Sag, dict[str, Any]]):
         """The middle of the network tells what it attends to."""
         from operators.diffusion.attention import readable
 
-        with readable(self.family.unet, _LAYER.__eq__) as layers, layers.maps() as self._maps:
+        with readable(self.family.unet, _LAYER.__eq__) as self._layers:
             yield
 
     def join(self, denoising: Denoising, asked: list[dict[str, Any]]) -> None:
-        """Add the term."""
-        denoising.methods.append(SagTerm(denoising, self._maps, [row["scale"] for row in asked]))
+        """Add the term, which sees what the network attends to in every step."""
+        term = SagTerm(denoising, self._layers, [row["scale"] for row in asked])
+        denoising.watched.append(term.watching)
+        denoising.methods.append(term)
 
 
 class SagTerm(Method):
@@ -70,15 +71,21 @@ class SagTerm(Method):
 
     Args:
         denoising: the batch.
-        maps: in which the network's last prediction leaves the map of one self-attention layer.
+        layers: one layer of self-attention.
         scales: of every row.
     """
 
-    def __init__(self, denoising: Denoising, maps: Mapping[str, Tensor], scales: list[float]) -> None:
+    def __init__(self, denoising: Denoising, layers: AttentionMaps, scales: list[float]) -> None:
         import torch
 
-        self._denoising, self._maps = denoising, maps
+        self._denoising, self._layers = denoising, layers
         self._scale = torch.tensor(scales, device=denoising.family.device).view(-1, 1, 1, 1)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Read the map of what is predicted inside."""
+        with self._layers.maps() as self._maps:
+            yield
 
     def combine(self, predicted: Tensor, passes: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
         """The guided prediction ``(n, c, h, w)`` moved away from that of the blurred latents."""
@@ -89,7 +96,7 @@ class SagTerm(Method):
         level, inputs = schedule.level(timestep), schedule.scale(latents, timestep)
         epsilon = level.epsilon(passes[0], inputs)
         clean = level.clean(epsilon, inputs)
-        looked_at = _looked_at(probabilities.unflatten(0, passes.shape[:2])[0], *latents.shape[-2:])
+        looked_at = _looked_at(probabilities[: len(latents)], *latents.shape[-2:])
         degraded = level.noised(blurred(clean, _KERNEL, _SIGMA).where(looked_at, clean), epsilon)
         (answer,) = self._denoising.predictor([0])(degraded[None], timestep)
         return predicted + level.predicted(self._scale * (epsilon - level.epsilon(answer, degraded)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -31,6 +32,7 @@ class Denoising:
         conditionings: what else the network is given.
         methods: what changes the way, in this order.
         windowed: makes of a network's answer to all latents one in parts.
+        watched: what is entered while a step's passes are predicted, and not while methods predict for themselves.
     """
 
     family: StableDiffusion
@@ -44,6 +46,7 @@ class Denoising:
     conditionings: list[Conditioning] = field(default_factory=list)
     methods: list[Method] = field(default_factory=list)
     windowed: Callable[[Predictor], Predict] | None = None
+    watched: list[Callable[[], AbstractContextManager[None]]] = field(default_factory=list)
 
     @property
     def conditional(self) -> int:
@@ -70,11 +73,30 @@ class Denoising:
     def __call__(self, latents: Tensor) -> Tensor:
         """Latents ``(n, c, h, w)`` after the last timestep, of those at the first."""
         guidance = self.guidance or (guide if self.guided else unguided)
-        return denoise(
-            self.predictor(), self.schedule, latents, self.guidance_scale, self.generators, self.methods, guidance
-        )
+        predict = Watched(self.predictor(), self.watched)
+        return denoise(predict, self.schedule, latents, self.guidance_scale, self.generators, self.methods, guidance)
 
     def _channels(self, chosen: Sequence[int]) -> Tensor | None:
         if self.channels is None or self.channels.ndim == 4:
             return None if self.channels is None else self.channels.expand(len(chosen), *self.channels.shape)
         return self.channels[list(chosen)]
+
+
+class Watched:
+    """A network that is watched while it predicts.
+
+    Args:
+        predict: the network under its conditions.
+        watches: what is entered meanwhile.
+    """
+
+    def __init__(self, predict: Predict, watches: Sequence[Callable[[], AbstractContextManager[None]]]) -> None:
+        self.passes = predict.passes
+        self._predict, self._watches = predict, watches
+
+    def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
+        """The network's answer."""
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.enter_context(watch())
+            return self._predict(inputs, timestep)

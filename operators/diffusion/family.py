@@ -65,6 +65,7 @@ class StableDiffusion:
         self._texts = _Remembered()
         self._way: tuple[Hashable, ...] = ()
         self._encode: Encode | None = None
+        self._beyond = 0
 
     @property
     def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
@@ -85,6 +86,19 @@ class StableDiffusion:
             yield
         finally:
             self._way, self._encode = before
+
+    @contextmanager
+    def decoding_around(self, latents: int) -> Iterator[None]:
+        """Decode as if the left and right edges of pictures met, while this lasts.
+
+        Args:
+            latents: that each edge is shown of what lies beyond it.
+        """
+        before, self._beyond = self._beyond, latents
+        try:
+            yield
+        finally:
+            self._beyond = before
 
     @property
     def digest(self) -> str:
@@ -130,10 +144,14 @@ class StableDiffusion:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures ``(n, 3, H, W)`` in 0..1 of latents; few at a time, to bound memory."""
-        scaled = (latents / self._vae.config.scaling_factor).to(self._vae_dtype, memory_format=torch.channels_last)
+        width = latents.shape[-1]
+        beyond = min(self._beyond, width)
+        around = torch.cat([latents[..., width - beyond :], latents, latents[..., :beyond]], -1)
+        scaled = (around / self._vae.config.scaling_factor).to(self._vae_dtype, memory_format=torch.channels_last)
         rows = _rows_at_once(*(side * self.factor for side in scaled.shape[-2:]))
         pixels = [self._vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
-        return (torch.cat(pixels).float().contiguous() / 2 + 0.5).clamp(0, 1)
+        shown = torch.cat(pixels).narrow(-1, beyond * self.factor, width * self.factor)
+        return (shown.float().contiguous() / 2 + 0.5).clamp(0, 1)
 
     def predictor(self, *prompts: Prompts, channels: Tensor | None = None) -> Predictor:
         """The network under one or more sets of conditions, as the loop calls it.

@@ -88,7 +88,8 @@ class Excite(Method):
             with self._layers.maps() as maps:
                 predict(schedule.scale(moved[None], timestep), timestep)
             together = torch.cat(list(maps.values()), 1).mean(1)
-            size = map_size(*latents.shape[-2:], self._downscaling)
+            height, width = latents.shape[-2:]
+            size = map_size(height, width, self._downscaling)
             lack = ((1 - self._attention(together, size)).clamp(min=0) * self._present).max(1).values
             (gradient,) = torch.autograd.grad(lack.sum(), moved)
         return lack.detach(), gradient
@@ -97,7 +98,7 @@ class Excite(Method):
         """The most attention that any place pays to each subject ``(n, k)``, of maps ``(n, positions, tokens)``."""
         words = (_SHARPNESS * maps[..., 1:-1]).softmax(-1)
         subjects = words.gather(-1, self._tokens[:, None].expand(-1, words.shape[1], -1))
-        placed = subjects.mT.unflatten(-1, size)
+        placed = subjects.mT.reshape(*self._tokens.shape, *size)
         return blurred(placed, self._spec.smoothing_kernel, self._spec.smoothing_sigma).flatten(2).amax(-1)
 
 

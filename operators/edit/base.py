@@ -338,7 +338,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         from operators.diffusion.denoising import Denoising
 
         scales = self._per_row([max(1.0, row.guidance_scale) for row in rows])
-        denoising = Denoising(self._family, schedule, prompts, scales, generators, len(prompts) > 1, **given)
+        denoising = Denoising(self._family, schedule, [*prompts], scales, generators, len(prompts) > 1, **given)
         self._controls.join(denoising, [row.controls for row in rows])
         return denoising
 

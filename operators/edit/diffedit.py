@@ -129,6 +129,7 @@ class DiffEditor(Editor[DiffEdit]):
         """Mask, trajectory, and the way back; rows of one source row share picture and trajectory."""
         from operators.diffusion.ddim import Ddim
         from operators.diffusion.masks import Blend
+        from operators.diffusion.noise import row_generators
 
         family = self._family
         ddim = Ddim(self._scheduler, batch[0].steps)
@@ -137,7 +138,8 @@ class DiffEditor(Editor[DiffEdit]):
         trajectory = self._trajectory(sources, ddim, top)[:, places]
         target = family.encode_prompts([row.target or "" for row in batch])
         mask = self._mask(batch, trajectory[0], ddim, level)
-        denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), [])
+        generators = row_generators(row.seed for row in batch)
+        denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), generators)
         denoising.methods.append(Blend(mask, trajectory))
         latents = denoising(trajectory[top])
         covers = mask.flatten(1).any(1).tolist()

@@ -142,6 +142,7 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         from operators.diffusion.attention import readable
         from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
         from operators.diffusion.ddim import Ddim
+        from operators.diffusion.noise import row_generators
         from operators.diffusion.predictor import Predictor
         from operators.diffusion.rendering import render
 
@@ -154,7 +155,8 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         prompts = self._guided(sources, own)
         edited = self._guided(batch, own[places] + self._directions(batch))
         amount = self._per_row([row.options["cross_attention_guidance"] for row in batch])
-        denoising = self._denoising(batch, ddim.sampling(), edited, [])
+        generators = row_generators(row.seed for row in batch)
+        denoising = self._denoising(batch, ddim.sampling(), edited, generators)
         with readable(family.unet) as layers:
             scales = self._per_row([row.guidance_scale for row in sources])
             predict = Predictor(family, prompts, conditionings=denoising.conditionings_of(firsts))

@@ -15,7 +15,10 @@ from operators import Column, Generate, columns
 from operators.controls.sag import Sag
 from operators.controls.sega import Concept, Sega
 from operators.diffusion.attention import is_cross, readable
+from operators.diffusion.ddim import Ddim
+from operators.diffusion.denoising import Denoising
 from operators.diffusion.family import load_family
+from operators.diffusion.schedulers import Sampling
 from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
 from tests.operators.floats import Floats, apart_in_company, floats, reference
@@ -70,6 +73,21 @@ def test_it_does_not_matter_what_the_network_predicts(
     operator._scheduler = operator._scheduler.from_config(operator._scheduler.config, prediction_type=prediction)
     [made] = operator.floats(ONE_ROW).values()
     assert (made - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("folder", ["diffusion_folder", "sd2"])
+def test_ddim_in_closed_form_is_guided_as_diffusers_is(folder: str, request: pytest.FixtureRequest) -> None:
+    family = load_family(diffusion_files(ModelRef(str(request.getfixturevalue(folder)))), torch.device("cpu"))
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    control = Sag(scale=3.0).load(family, allow_pickle=False)
+    made = []
+    for schedule in (Sampling(family.scheduler, 4), Ddim(family.scheduler, 4).sampling()):
+        prompts = [family.encode_prompts([text]) for text in ("", "a star")]
+        denoising = Denoising(family, schedule, prompts, torch.tensor([6.0]), [], guided=True)
+        with torch.no_grad(), control.installed({}):
+            control.join(denoising, [{"scale": 3.0}])
+            made.append(denoising(noise))
+    assert (made[0] - made[1]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(
