@@ -4,7 +4,7 @@ sega_moved            share of objects that took the colour that semantic guidan
 sega_kept             share of those that stayed in place: the centre within 4 pixels of where it was without
 both_plain            share of pictures with both objects that the prompt names
 both_excited          the same with Attend-and-Excite
-panorama_seam         steps from pixel to pixel where windows begin against steps elsewhere, in pictures four times as wide
+panorama_seam         steps from pixel to pixel where windows begin against those elsewhere, four times as wide
 panorama_seam_apart   the same where windows don't overlap
 controlnet_overlap    mean intersection over union of the object with the outline that is told
 t2i_adapter_overlap   the same

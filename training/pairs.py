@@ -21,6 +21,9 @@ from operators.models.builtin.scenes import HELD_OUT_SERIES, TRAINING_SERIES, dr
 from training import common, language
 from training.denoiser import keep, noise_loss, sample
 
+MOST = 5.0
+"""Weight that the noise may have where it is strong: how many objects there are and where is decided then."""
+
 
 def main() -> None:
     """Train on fresh scenes at every step; each save draws 64 pictures and counts those with both objects."""
@@ -49,7 +52,7 @@ def main() -> None:
             def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
                 return unet(noisy.to(memory_format=torch.channels_last), timesteps, text).sample
 
-            return noise_loss(parts.scheduler, latents, predict)
+            return noise_loss(parts.scheduler, latents, predict, MOST)
 
     def save(averaged: dict[str, nn.Module]) -> None:
         pipeline = StableDiffusionPipeline(
