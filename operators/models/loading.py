@@ -146,6 +146,24 @@ def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str =
     return network.to(device).eval().requires_grad_(False)
 
 
+def check_architecture(files: ModelFiles, ending: str, lacks: str, part: str = ".") -> None:
+    """Refuse a network of transformers that is for something else.
+
+    Args:
+        files: of the model that it is of.
+        ending: of the names of classes that will do.
+        lacks: what others don't do, as the message says it.
+        part: subfolder that it is in.
+
+    Raises:
+        ModelError: it is, or there is none.
+    """
+    config = files.json(str(Path(part) / "config.json"))
+    kind = ", ".join(config.get("architectures") or ["network of no known kind"])
+    if not kind.endswith(ending):
+        raise files.refuse(f"is a {kind}, which {lacks}")
+
+
 class Precision(StrEnum):
     """What networks compute in."""
 
