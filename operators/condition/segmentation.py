@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import Field
 
 from operators.condition.base import Conditioner, ModelCondition
-from operators.models.loading import check_architecture, load_network, pick_device
+from operators.models.loading import check_architecture, load_network, load_processor, pick_device
 from operators.models.ref import ModelRef
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class SegmentationConditioner(Conditioner[Segmentation]):
         self, spec: Segmentation, step: str | None = None, batch_rows: int = 16, device: str | None = None
     ) -> None:
         import torch
-        from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+        from transformers import AutoModelForSemanticSegmentation
 
         super().__init__(spec, step, batch_rows)
         self._files = spec.files(spec.segmentation_model)
         check_architecture(self._files, "ForSemanticSegmentation", "does not tell classes of things apart")
-        self._processor: Any = AutoImageProcessor.from_pretrained(self._files.folder)
+        self._processor = load_processor(self._files)
         self._device = pick_device(device)
         self._network = load_network(AutoModelForSemanticSegmentation, self._files, self._device, dtype=torch.float32)
         self._colors = colors(self._network.config.num_labels)
@@ -89,4 +89,5 @@ def colors(classes: int) -> NDArray[np.uint8]:
 
     numbers = np.arange(classes)[:, None, None]
     channels, places = np.arange(3)[:, None], np.arange(8)
-    return ((numbers >> (3 * places + channels) & 1) << (7 - places)).sum(-1).astype(np.uint8)
+    found: NDArray[np.uint8] = ((numbers >> (3 * places + channels) & 1) << (7 - places)).sum(-1).astype(np.uint8)
+    return found

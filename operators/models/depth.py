@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+from transformers import AutoModelForDepthEstimation
 
-from operators.models.loading import ModelFiles, check_architecture, load_network
+from operators.models.loading import ModelFiles, check_architecture, load_network, load_processor
 
 
 class DepthModel:
@@ -27,7 +25,7 @@ class DepthModel:
 
     def __init__(self, files: ModelFiles, device: torch.device, part: str = ".", processor: str = ".") -> None:
         check_architecture(files, "ForDepthEstimation", "does not estimate depth", part)
-        self._processor: Any = AutoImageProcessor.from_pretrained(files.part(processor))
+        self._processor = load_processor(files, processor)
         self._network = load_network(AutoModelForDepthEstimation, files, device, part, dtype=torch.float32)
         self._device = device
 

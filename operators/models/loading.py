@@ -146,6 +146,14 @@ def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str =
     return network.to(device).eval().requires_grad_(False)
 
 
+def load_processor(files: ModelFiles, part: str = ".") -> Any:
+    """What makes of pictures what a network of transformers takes; arguments and errors as in :func:`load_network`."""
+    from transformers import AutoImageProcessor
+
+    processors: Any = AutoImageProcessor
+    return processors.from_pretrained(files.part(part))
+
+
 def check_architecture(files: ModelFiles, ending: str, lacks: str, part: str = ".") -> None:
     """Refuse a network of transformers that is for something else.
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForObjectDetection, VitPoseForPoseEstimation
+from transformers import AutoModelForObjectDetection, VitPoseForPoseEstimation
 from transformers.models.vitpose.modeling_vitpose import VitPoseEstimatorOutput
 
 from operators.models.batches import by_shape
-from operators.models.loading import ModelFiles, check_architecture, load_network
+from operators.models.loading import ModelFiles, check_architecture, load_network, load_processor
 
 JOINTS = 17
 """Of COCO (Lin et al. 2014): nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, left before right."""
@@ -36,7 +36,7 @@ class PersonDetector:
 
     def __init__(self, files: ModelFiles, device: torch.device) -> None:
         check_architecture(files, "ForObjectDetection", "does not find objects")
-        self._processor: Any = AutoImageProcessor.from_pretrained(files.folder)
+        self._processor = load_processor(files)
         self._network = load_network(AutoModelForObjectDetection, files, device, dtype=torch.float32)
         self._device = device
         labels = self._network.config.id2label
@@ -74,7 +74,7 @@ class PoseModel:
 
     def __init__(self, files: ModelFiles, device: torch.device) -> None:
         check_architecture(files, VitPoseForPoseEstimation.__name__, "does not find joints as ViTPose does")
-        self._processor: Any = AutoImageProcessor.from_pretrained(files.folder)
+        self._processor = load_processor(files)
         self._network = load_network(VitPoseForPoseEstimation, files, device, dtype=torch.float32)
         self._device = device
         if self._network.config.num_labels != JOINTS:
@@ -97,7 +97,8 @@ class PoseModel:
         ]
         if not crops:
             return [np.zeros((0, JOINTS, 3), np.float32) for _ in boxes]
-        heatmaps = torch.cat([self._heatmaps(part) for part in torch.cat(crops).split(at_once)])
+        parts = torch.split(torch.cat(crops), at_once)
+        heatmaps = torch.cat([self._heatmaps(part) for part in parts])
         ends = accumulate(map(len, boxes), initial=0)
         return [
             self._joints(heatmaps[first:end], people)
