@@ -76,7 +76,8 @@ class CannyConditioner(EdgeConditioner[Canny]):
             high_threshold=options["high_threshold"],
             mode="nearest",
         )
-        return edges.astype(np.uint8) * 255
+        lines: NDArray[np.uint8] = np.where(edges, 255, 0).astype(np.uint8)
+        return lines
 
 
 def check_thresholds(low: float, high: float) -> None:

@@ -55,4 +55,5 @@ class LineartConditioner(EdgeConditioner[Lineart]):
 
         darker = surroundings_above(picture, options["sigma"], _FAR * options["sigma"])
         soft = np.tanh(options["sharpness"] * (darker - options["threshold"] / 255)).clip(0)
-        return (soft * 255).round().astype(np.uint8)
+        lines: NDArray[np.uint8] = (soft * 255).round().astype(np.uint8)
+        return lines

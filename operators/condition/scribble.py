@@ -52,4 +52,5 @@ class ScribbleConditioner(EdgeConditioner[Scribble]):
         import numpy as np
 
         darker = surroundings_above(picture, _SMOOTH, options["sigma"])
-        return (darker * 255 > options["threshold"]).astype(np.uint8) * 255
+        strokes: NDArray[np.uint8] = np.where(darker * 255 > options["threshold"], 255, 0).astype(np.uint8)
+        return strokes

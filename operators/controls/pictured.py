@@ -122,7 +122,8 @@ class Pictured(Control[S, Row], ABC):
         self, asked: list[Row | RowError], table: pa.Table, sizes: Sequence[tuple[int, int] | None]
     ) -> list[Row | RowError]:
         """The rows with what is kept of their pictures, which are decoded a few at a time."""
-        pictures, fitted = table[self.spec.pictures], []
+        pictures = table[self.spec.pictures]
+        fitted: list[Row | RowError] = []
         for first in range(0, table.num_rows, _DECODED_AT_ONCE):
             part = pictures.slice(first, _DECODED_AT_ONCE)
             for picture in decode_all(part, max_pixels=self.spec.max_pixels):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
-from operators.models.loading import ModelFiles, load_network
+from operators.models.loading import ModelFiles, load_network, load_processor
 
 
 class ImageEncoder:
@@ -25,7 +23,7 @@ class ImageEncoder:
     """
 
     def __init__(self, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> None:
-        self._processor: Any = AutoImageProcessor.from_pretrained(files.part("feature_extractor"))
+        self._processor = load_processor(files, "feature_extractor")
         self._network = load_network(CLIPVisionModelWithProjection, files, device, "image_encoder", dtype=dtype)
 
     def viewed(self, picture: Image.Image) -> Tensor:

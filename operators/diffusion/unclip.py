@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
-from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from torch import Tensor
 
 from operators.diffusion.noise import row_noise

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+from transformers import AutoModelForDepthEstimation
 
-from operators.models.loading import ModelFiles, load_network
+from operators.models.loading import ModelFiles, check_architecture, load_network, load_processor
 
 
 class DepthModel:
@@ -27,11 +24,8 @@ class DepthModel:
     """
 
     def __init__(self, files: ModelFiles, device: torch.device, part: str = ".", processor: str = ".") -> None:
-        config = files.json(str(Path(part) / "config.json"))
-        kind = ", ".join(config.get("architectures") or ["network of no known kind"])
-        if not kind.endswith("ForDepthEstimation"):
-            raise files.refuse(f"is a {kind}, which does not estimate depth")
-        self._processor: Any = AutoImageProcessor.from_pretrained(files.part(processor))
+        check_architecture(files, "ForDepthEstimation", "does not estimate depth", part)
+        self._processor = load_processor(files, processor)
         self._network = load_network(AutoModelForDepthEstimation, files, device, part, dtype=torch.float32)
         self._device = device
 

@@ -156,6 +156,32 @@ def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str =
     return network.to(device).eval().requires_grad_(False)
 
 
+def load_processor(files: ModelFiles, part: str = ".") -> Any:
+    """What makes of pictures what a network of transformers takes; arguments and errors as in :func:`load_network`."""
+    from transformers import AutoImageProcessor
+
+    processors: Any = AutoImageProcessor
+    return processors.from_pretrained(files.part(part))
+
+
+def check_architecture(files: ModelFiles, ending: str, lacks: str, part: str = ".") -> None:
+    """Refuse a network of transformers that is for something else.
+
+    Args:
+        files: of the model that it is of.
+        ending: of the names of classes that will do.
+        lacks: what others don't do, as the message says it.
+        part: subfolder that it is in.
+
+    Raises:
+        ModelError: it is, or there is none.
+    """
+    config = files.json(str(Path(part) / "config.json"))
+    kind = ", ".join(config.get("architectures") or ["network of no known kind"])
+    if not kind.endswith(ending):
+        raise files.refuse(f"is a {kind}, which {lacks}")
+
+
 class Precision(StrEnum):
     """What networks compute in."""
 

@@ -23,6 +23,15 @@ from transformers import (
     DPTConfig,
     DPTForDepthEstimation,
     DPTImageProcessorPil,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessorPil,
+    VitPoseConfig,
+    VitPoseForPoseEstimation,
+    VitPoseImageProcessorPil,
+    YolosConfig,
+    YolosForObjectDetection,
+    YolosImageProcessorPil,
 )
 
 
@@ -149,4 +158,66 @@ def unclip(folder: Path, base: Path) -> Path:
         image_normalizer=normalizer,
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=100),
     ).save_pretrained(folder)
+    return folder
+
+
+def segmentation_model(folder: Path) -> Path:
+    """A SegFormer of a few layers and nine classes."""
+    torch.manual_seed(9)
+    config = SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        num_labels=9,
+        initializer_range=1.0,
+    )
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    SegformerImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def detector(folder: Path, names: tuple[str, ...] = ("person", "cat")) -> Path:
+    """A YOLOS of a few layers."""
+    torch.manual_seed(10)
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=[64, 64],
+        patch_size=16,
+        num_detection_tokens=6,
+        id2label=dict(enumerate(names)),
+        initializer_range=0.5,
+    )
+    YolosForObjectDetection(config).save_pretrained(folder)
+    YolosImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def pose_model(folder: Path, joints: int = 17) -> Path:
+    """A ViTPose of a few layers."""
+    torch.manual_seed(11)
+    config = VitPoseConfig(
+        backbone_config={
+            "model_type": "vitpose_backbone",
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": [64, 48],
+            "patch_size": [16, 16],
+            "out_indices": [2],
+            "initializer_range": 0.5,
+        },
+        num_labels=joints,
+        initializer_range=0.5,
+    )
+    VitPoseForPoseEstimation(config).save_pretrained(folder)
+    VitPoseImageProcessorPil(size={"height": 64, "width": 48}).save_pretrained(folder)
     return folder

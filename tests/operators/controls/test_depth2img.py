@@ -19,6 +19,7 @@ from operators.edit.pix2pix_zero import Pix2PixZero
 from operators.errors import ModelError
 from operators.images import decode_all
 from operators.models.depth import between
+from operators.models.loading import Precision
 from tests.operators import edits, tiny_conditions
 from tests.operators.floats import apart_in_company, floats
 
@@ -124,3 +125,9 @@ def test_models_that_do_not_fit_are_refused(folder: Path, diffusion_folder: Path
 def test_depth_is_given_or_estimated() -> None:
     with pytest.raises(ValidationError, match="give one or the other"):
         Generate(controls=[{"depth2img": {"depth": "depth", "depth_model": "a/b"}}])
+
+
+def test_half_precision_is_near(folder: Path, pictures: pa.StructArray) -> None:
+    spec = Generate(model=str(folder), steps=2, seed=1, prompt="", controls=["depth2img"])
+    half, table = spec.model_copy(update={"precision": Precision.BFLOAT16}), pa.table({"image": pictures[:1]})
+    assert (floats(half, table) - floats(spec, table)).abs().mean() < 0.02

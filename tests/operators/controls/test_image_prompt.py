@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from operators import Column, DiffEdit, Generate, Img2Img, Pix2PixZero, columns
 from operators.errors import ModelError
 from operators.images import decode_all
+from operators.models.loading import Precision
 from tests.operators import edits, tiny_conditions
 from tests.operators.floats import apart_in_company, floats, reference
 
@@ -91,3 +92,9 @@ def test_models_are_refused_that_take_text_or_are_not_told_anything(folder: Path
 def test_what_does_not_go_together_is_refused(spec: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         spec(**options)
+
+
+def test_half_precision_is_near(folder: Path, pictures: pa.StructArray) -> None:
+    spec = Generate(model=str(folder), steps=2, seed=1, prompt="", controls=["image_prompt"])
+    half, table = spec.model_copy(update={"precision": Precision.BFLOAT16}), pa.table({"image": pictures[:1]})
+    assert (floats(half, table) - floats(spec, table)).abs().mean() < 0.02

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from operators import Column, DiffEdit, Generate, Invert, Pix2PixZero, columns
 from operators.errors import ModelError
 from operators.images import decode_all
+from operators.models.loading import Precision
 from tests.operators import edits, tiny_conditions
 from tests.operators.floats import apart_in_company, floats
 
@@ -106,3 +107,9 @@ def test_steps_that_ask_the_network_without_controls_are_refused(spec: Any, opti
     for control in ("unclip", "depth2img"):
         with pytest.raises(ValidationError, match="asks the network without controls"):
             spec(target_prompt="a", controls=[control], **options)
+
+
+def test_half_precision_is_near(folder: Path, pictures: pa.StructArray) -> None:
+    spec = Generate(model=str(folder), steps=2, seed=1, prompt="", controls=[{"unclip": {"noise_level": 30}}])
+    half, table = spec.model_copy(update={"precision": Precision.BFLOAT16}), pa.table({"image": pictures[:1]})
+    assert (floats(half, table) - floats(spec, table)).abs().mean() < 0.02
