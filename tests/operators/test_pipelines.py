@@ -24,7 +24,10 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "pipelines.md"
 SEEDS = [7, 8, 9]
 RETURNED = {Product.IMAGE: "images", Product.AUDIO: "audios", Product.VIDEO: "frames"}
 FAULTS = (AttributeError, ImportError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-PARAMETERS = [pytest.param(case, id=case.pipeline, marks=[] if case.short else pytest.mark.long) for case in CASES]
+PARAMETERS = [
+    pytest.param(case, id=f"{case.pipeline}-{case.build.__name__}", marks=[] if case.short else pytest.mark.long)
+    for case in CASES
+]
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +85,7 @@ def by_hand(case: Case, row: dict[str, Any], seed: int) -> Any:
 
 
 def line(case: Case, found: str) -> str:
-    return f"| `{case.pipeline}` | {case.taken} | {case.produces} | {found} |"
+    return f"| {case.name} | {case.taken} | {case.produces} | {found} |"
 
 
 def tried(case: Case, folder: Path, rows: pa.Table) -> str:
@@ -93,7 +96,6 @@ def tried(case: Case, folder: Path, rows: pa.Table) -> str:
         arguments=case.arguments,
         produces=case.produces,
         seed=Column(column="seed"),
-        **case.options,
     )
     operator = PipelineOperator(spec)
     prepared: list[Any] = operator.prepare(rows, [0, 0, 0])

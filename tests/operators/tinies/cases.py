@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from operators.base import Column
@@ -19,8 +19,13 @@ class Case:
     build: Callable[[], Any]
     arguments: dict[str, Any]
     produces: Product = Product.IMAGE
-    options: dict[str, Any] = field(default_factory=dict)
+    form: str = ""
     short: bool = False
+
+    @property
+    def name(self) -> str:
+        """The pipeline, and what is particular."""
+        return f"`{self.pipeline}`" + (f", {self.form}" if self.form else "")
 
     @property
     def taken(self) -> str:
@@ -89,7 +94,15 @@ CASES = [
     Case("ScoreSdeVePipeline", others.score_sde_ve, _STEPS),
     Case("KarrasVePipeline", others.karras_ve, _STEPS),
     Case("VQDiffusionPipeline", others.vector_quantized, _TEXT, short=True),
-    Case("DanceDiffusionPipeline", others.dance, _STEPS, Product.AUDIO, short=True),
+    Case("DanceDiffusionPipeline", others.dance, _STEPS, Product.AUDIO),
+    Case(
+        "DanceDiffusionPipeline",
+        others.dance_with_its_channels,
+        _STEPS,
+        Product.AUDIO,
+        form="`time_embedding_dim: 16` in unet/config.json",
+        short=True,
+    ),
     Case("AudioDiffusionPipeline", others.audio, {"steps": 2}, Product.AUDIO),
     Case("TextToVideoSDPipeline", stable.text_to_video, _SIZED | {"num_frames": 3}, Product.VIDEO, short=True),
     Case("StableDiffusionXLPipeline", today.stable_diffusion_xl, _TEXT),
