@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
@@ -57,16 +59,34 @@ def load_pipeline(
 
 
 def _loaded(files: ModelFiles, kind: Any, dtype: torch.dtype) -> Any:
+    moved = _moved(files.json(INDEX), kind)
+    options = {"torch_dtype": dtype, "use_safetensors": files.use_safetensors, "local_files_only": True}
     try:
         with without_progress_bars(), _without_diffusers_bars():
-            pipeline = kind.from_pretrained(
-                files.folder, torch_dtype=dtype, use_safetensors=files.use_safetensors, local_files_only=True
-            )
+            pipeline = kind.from_pretrained(files.folder, **options, **dict.fromkeys(moved))
+            if moved:
+                parts = {name: each.from_pretrained(files.folder / name, **options) for name, each in moved.items()}
+                pipeline = kind.from_pipe(pipeline, torch_dtype=dtype, **parts)
     except _REASONS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise files.refuse(f"can't be loaded as a {kind.__name__}: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _moved(index: dict[str, Any], kind: type[DiffusionPipeline]) -> dict[str, Any]:
+    """Parts whose classes are not where the model says they are, as those of deprecated pipelines, which were moved.
+
+    The pipeline's own module has them.
+    """
+    own = vars(sys.modules[kind.__module__])
+    named = {name: made_of for name, made_of in index.items() if isinstance(made_of, list) and len(made_of) == 2}
+    return {name: own[each] for name, (library, each) in named.items() if each in own and not _there(library, each)}
+
+
+def _there(library: str, name: str) -> bool:
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    return hasattr(getattr(diffusers.pipelines, library, None) or libraries.get(library), name)
 
 
 @contextmanager

@@ -91,7 +91,9 @@ def test_rows_with_other_scales_and_sizes_are_the_same_alone(diffusion: Path) ->
             columns.ROW_ID: list("abcd"),
         }
     )
-    arguments = PROMPT | STEPS | {"guidance_scale": Column(column="scale"), "width": Column(column="side")}
+    arguments = (
+        PROMPT | STEPS | {"guidance_scale": Column(column="scale"), "width": Column(column="side"), "height": 32}
+    )
     operator = PipelineOperator(Pipeline(model=str(diffusion), arguments=arguments, produces="latents"))
     together = unpack(operator(table)["generated_latents"])
     assert [array.shape[-1] for array in together] == [16, 16, 16, 24]
@@ -143,7 +145,7 @@ def test_constants_pass_as_they_are(diffusion: Path, pictures: pa.StructArray) -
 
 def test_sound_is_a_wave_file_that_datasets_knows(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    others.dance().save_pretrained(tmp_path / "model")
+    others.dance_with_its_channels().save_pretrained(tmp_path / "model")
     spec = Pipeline(model=str(tmp_path / "model"), arguments=STEPS, produces="audio", seed=1)
     result = PipelineOperator(spec)(pa.table({"x": [0, 1]}))
     pipeline = diffusers.DanceDiffusionPipeline.from_pretrained(tmp_path / "model")

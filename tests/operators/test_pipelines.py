@@ -24,7 +24,10 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "pipelines.md"
 SEEDS = [7, 8, 9]
 RETURNED = {Product.IMAGE: "images", Product.AUDIO: "audios", Product.VIDEO: "frames"}
 FAULTS = (AttributeError, ImportError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-PARAMETERS = [pytest.param(case, id=case.pipeline, marks=[] if case.short else pytest.mark.long) for case in CASES]
+PARAMETERS = [
+    pytest.param(case, id=f"{case.pipeline}-{case.build.__name__}", marks=[] if case.short else pytest.mark.long)
+    for case in CASES
+]
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +63,14 @@ def rows() -> pa.Table:
     )
 
 
-def by_hand(case: Case, folder: Path, row: dict[str, Any], seed: int) -> Any:
-    pipeline = getattr(diffusers, case.pipeline).from_pretrained(folder)
+def by_hand(case: Case, row: dict[str, Any], seed: int) -> Any:
+    torch.manual_seed(0)
+    pipeline, kind = case.build(), getattr(diffusers, case.pipeline)
+    pipeline = pipeline if type(pipeline) is kind else kind.from_pipe(pipeline)
     pipeline.set_progress_bar_config(disable=True)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
     given = {name: row[v.column] if isinstance(v, Column) else v for name, v in case.arguments.items()}
     for name, value in given.items():
         if isinstance(value, dict):
@@ -77,7 +85,7 @@ def by_hand(case: Case, folder: Path, row: dict[str, Any], seed: int) -> Any:
 
 
 def line(case: Case, found: str) -> str:
-    return f"| `{case.pipeline}` | {case.taken} | {case.produces} | {found} |"
+    return f"| {case.name} | {case.taken} | {case.produces} | {found} |"
 
 
 def tried(case: Case, folder: Path, rows: pa.Table) -> str:
@@ -88,11 +96,10 @@ def tried(case: Case, folder: Path, rows: pa.Table) -> str:
         arguments=case.arguments,
         produces=case.produces,
         seed=Column(column="seed"),
-        **case.options,
     )
     operator = PipelineOperator(spec)
     prepared: list[Any] = operator.prepare(rows, [0, 0, 0])
-    theirs = by_hand(case, folder, rows.slice(0, 1).to_pylist()[0], SEEDS[0])
+    theirs = by_hand(case, rows.slice(0, 1).to_pylist()[0], SEEDS[0])
     together = operator.outputs(prepared)
     alone = [operator.outputs([row])[0] for row in prepared]
     assert np.isfinite(theirs).all()

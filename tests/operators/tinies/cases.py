@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from operators.base import Column
@@ -19,8 +19,13 @@ class Case:
     build: Callable[[], Any]
     arguments: dict[str, Any]
     produces: Product = Product.IMAGE
-    options: dict[str, Any] = field(default_factory=dict)
+    form: str = ""
     short: bool = False
+
+    @property
+    def name(self) -> str:
+        """The pipeline, and what is particular."""
+        return f"`{self.pipeline}`" + (f", {self.form}" if self.form else "")
 
     @property
     def taken(self) -> str:
@@ -81,7 +86,7 @@ CASES = [
     ),
     Case("IFSuperResolutionPipeline", others.floyd_super_resolution, _PROMPT | _SKETCH | _STEPS | _SMALL),
     Case("LDMTextToImagePipeline", others.latent_text, _SIZED),
-    Case("LDMSuperResolutionPipeline", others.latent_super_resolution, _SKETCH | _STEPS),
+    Case("LDMSuperResolutionPipeline", others.latent_super_resolution, _IMAGE | _STEPS),
     Case("LDMPipeline", others.latent_unconditional, _STEPS),
     Case("DDPMPipeline", others.ddpm, _STEPS),
     Case("DDIMPipeline", others.ddim, _STEPS, short=True),
@@ -89,7 +94,15 @@ CASES = [
     Case("ScoreSdeVePipeline", others.score_sde_ve, _STEPS),
     Case("KarrasVePipeline", others.karras_ve, _STEPS),
     Case("VQDiffusionPipeline", others.vector_quantized, _TEXT, short=True),
-    Case("DanceDiffusionPipeline", others.dance, _STEPS, Product.AUDIO, short=True),
+    Case("DanceDiffusionPipeline", others.dance, _STEPS, Product.AUDIO),
+    Case(
+        "DanceDiffusionPipeline",
+        others.dance_with_its_channels,
+        _STEPS,
+        Product.AUDIO,
+        form="`time_embedding_dim: 16` in unet/config.json",
+        short=True,
+    ),
     Case("AudioDiffusionPipeline", others.audio, {"steps": 2}, Product.AUDIO),
     Case("TextToVideoSDPipeline", stable.text_to_video, _SIZED | {"num_frames": 3}, Product.VIDEO, short=True),
     Case("StableDiffusionXLPipeline", today.stable_diffusion_xl, _TEXT),
@@ -101,7 +114,11 @@ CASES = [
     Case("FluxPipeline", today.flux, _SIZED | _LENGTH),
     Case("FluxImg2ImgPipeline", today.flux, _REDONE | _SMALL | _LENGTH),
     Case("FluxInpaintPipeline", today.flux, _FILLED | _LENGTH),
-    Case("FluxKontextPipeline", today.flux, _PROMPT | _IMAGE | _STEPS | _SMALL | _LENGTH | {"_auto_resize": False}),
+    Case(
+        "FluxKontextPipeline",
+        today.flux,
+        _PROMPT | _IMAGE | _STEPS | _SMALL | _LENGTH | {"_auto_resize": False, "max_area": 1024},
+    ),
     Case("FluxFillPipeline", today.flux_fill, _PROMPT | _IMAGE | _MASK | _STEPS | _SMALL | _LENGTH),
     Case("QwenImagePipeline", today.qwen_image, _SIZED | _GUIDED),
     Case("QwenImageImg2ImgPipeline", today.qwen_image, _REDONE | _SMALL | _GUIDED),

@@ -56,7 +56,7 @@ def latent_text() -> Any:
     tokens = words.clip()
     return diffusers.LDMTextToImagePipeline(
         vqvae=parts.vae(),
-        bert=parts.clip_text(tokens),
+        bert=parts.clip_text(tokens, max_position_embeddings=77),
         tokenizer=tokens,
         unet=parts.unet(),
         scheduler=parts.ddim(),
@@ -196,13 +196,13 @@ def floyd_super_resolution() -> Any:
     return diffusers.IFSuperResolutionPipeline(image_noising_scheduler=noising, **given)
 
 
-def dance() -> Any:
+def dance(**options: Any) -> Any:
     unet = UNet1DModel(
         sample_size=512,
         sample_rate=16_000,
         in_channels=2,
         out_channels=2,
-        block_out_channels=(8, 8, 16),
+        block_out_channels=(32, 32, 64),
         extra_in_channels=16,
         flip_sin_to_cos=True,
         use_timestep_embedding=False,
@@ -211,8 +211,14 @@ def dance() -> Any:
         mid_block_type="UNetMidBlock1D",
         down_block_types=("DownBlock1DNoSkip", "DownBlock1D", "AttnDownBlock1D"),
         up_block_types=("AttnUpBlock1D", "UpBlock1D", "UpBlock1DNoSkip"),
+        **options,
     )
     return diffusers.DanceDiffusionPipeline(unet=unet, scheduler=diffusers.IPNDMScheduler())
+
+
+def dance_with_its_channels() -> Any:
+    """As diffusers 0.42 wants it told how many of the input's channels are the time's."""
+    return dance(time_embedding_dim=16)
 
 
 def audio() -> Any:

@@ -51,8 +51,8 @@ def stable_diffusion_3() -> Any:
     clip, t5 = words.clip(), words.t5()
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=16,
-        in_channels=4,
-        out_channels=4,
+        in_channels=16,
+        out_channels=16,
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -64,7 +64,7 @@ def stable_diffusion_3() -> Any:
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=parts.vae(shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        vae=parts.vae(16, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=parts.clip_text(clip, CLIPTextModelWithProjection),
         tokenizer=clip,
         text_encoder_2=parts.clip_text(clip, CLIPTextModelWithProjection, hidden_act="gelu"),
