@@ -35,6 +35,7 @@ class Touches(StrEnum):
     PICTURE_PROMPT = "puts a picture in place of the text"
     LABELS = "tells the network of a picture beside the text"
     PLAIN = "asks the network also without what controls give it"
+    OWN_MODEL = "needs a model that was made for it"
     GUIDANCE = "guides by passes of its own"
     PREDICTION = "changes the guided prediction"
     TWO_SIDES = "denoises the source beside the edit"

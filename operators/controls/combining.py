@@ -16,6 +16,7 @@ APART: dict[frozenset[Touches], str] = {
     frozenset({Touches.WINDOWS, Touches.MAPS}): _NO_WHOLE_MAP,
     frozenset({Touches.WINDOWS, Touches.GRADIENT}): _NO_WHOLE_MAP,
     frozenset({Touches.GRADIENT}): "each would move the latents away from where the other one moves them",
+    frozenset({Touches.OWN_MODEL}): "each needs a model that was made for it",
     frozenset({Touches.CHANNELS}): "a network has room for one kind of channels beside the latents",
     frozenset({Touches.LABELS}): "a network has room for one picture beside the text",
     frozenset({Touches.PLAIN, Touches.CHANNELS}): _PLAIN,

@@ -25,7 +25,7 @@ class Depth2Img(PicturedSpec):
     """Hold the picture to the depth of another one. For models of 5 channels, as of Stable Diffusion 2."""
 
     kind: ClassVar[str] = "depth2img"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.CHANNELS})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.CHANNELS, Touches.OWN_MODEL})
     extra_channels: ClassVar[int] = 1
 
     image: Annotated[str, Field(min_length=1)] = Field(

@@ -21,7 +21,7 @@ class ImagePrompt(PicturedSpec):
     """Show what a picture shows, in other ways. For image variation models: give an empty prompt."""
 
     kind: ClassVar[str] = "image_prompt"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PICTURE_PROMPT})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PICTURE_PROMPT, Touches.OWN_MODEL})
 
     image: Annotated[str, Field(min_length=1)] = Field(
         "image", description="column of pictures, whose middle stands for the text"

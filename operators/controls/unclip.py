@@ -25,7 +25,7 @@ class UnCLIP(PicturedSpec):
     """Show what a picture shows, in other ways, and what the text says. For stable unCLIP models, which need it."""
 
     kind: ClassVar[str] = "unclip"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.LABELS})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.LABELS, Touches.OWN_MODEL})
     per_row: ClassVar[dict[str, Kind]] = {"noise_level": Kind.INTEGER}
 
     image: Annotated[str, Field(min_length=1)] = Field("image", description="column of pictures, whose middle is shown")

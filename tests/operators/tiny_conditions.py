@@ -47,9 +47,9 @@ def controlnet(folder: Path, model: Path, seed: int = 0, **options: object) -> P
     return folder
 
 
-def deeper(folder: Path, base: Path) -> Path:
+def deeper(folder: Path, base: Path, seed: int = 4) -> Path:
     """A tiny model with attention where Stable Diffusion has it, on three levels: what T2I-Adapters are made for."""
-    torch.manual_seed(4)
+    torch.manual_seed(seed)
     pipeline: Any = DiffusionPipeline.from_pretrained(base)
     is_xl = hasattr(pipeline, "text_encoder_2")
     down = ["CrossAttnDownBlock2D"] * 3
