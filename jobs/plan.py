@@ -21,6 +21,7 @@ from jobs.sources.selection import WRITTEN_BY_US
 from jobs.spec import Job
 from operators import Spec, columns
 from operators.errors import ColumnError, ModelError, SpecError
+from operators.models.adapters import AdapterRef
 from operators.models.ref import ModelRef, Origin
 
 DEFAULT = "default"
@@ -209,5 +210,8 @@ def _refuse_a_later_column(job: Job, at: int, schema: pa.Schema, where: str) -> 
 
 
 def _refuse_a_missing_folder(model: ModelRef, where: str) -> None:
-    if model.origin is Origin.FOLDER and not model.folder.is_dir():
-        raise ModelError(f"there is no folder {str(model)!r}; give a model's folder, `builtin:NAME` or a hub id", where)
+    if model.origin is not Origin.FOLDER or model.is_there:
+        return
+    if isinstance(model, AdapterRef):
+        raise ModelError(f"there is no file or folder {str(model)!r}; give the adapter's own, a URI or a hub id", where)
+    raise ModelError(f"there is no folder {str(model)!r}; give a model's folder, `builtin:NAME` or a hub id", where)

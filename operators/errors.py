@@ -114,6 +114,12 @@ class ImageTooSmallError(ImageError):
     code = "image_too_small"
 
 
+class ImageUnsafeError(ImageError):
+    """The picture is not safe for work, and the step ``safety`` was to reject such ones."""
+
+    code = "image_unsafe"
+
+
 class MaskError(RowError):
     """The mask does not fit its picture, or covers nothing."""
 
@@ -130,6 +136,12 @@ class ValueInvalidError(RowError):
     """A column holds something that the step can't take in this row."""
 
     code = "value_invalid"
+
+
+class WeightsError(RowError):
+    """Weights that the row names can't be had, or don't fit the model."""
+
+    code = "weights_invalid"
 
 
 class NotFiniteError(RowError):

@@ -146,6 +146,10 @@ class Generator(DiffusionOperator[Generate, Wish]):
             "strength": 1.0 if spec.image is None else _STRENGTH,
         }
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, also of those that controls loaded."""
+        return super().digests() | self._controls.digests()
+
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[Wish | RowError]:
         """Check what every row asks for, and decode its picture, if there is one, to the size it asks for."""
         per_option = [self._values(name, table) for name in _OPTION_KINDS]
@@ -177,7 +181,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
 
         with torch.no_grad(), self._controls.installed(batch[0].controls):
             pictures, errors = render(self._family, self._denoised(batch), self.spec.format, self.spec.quality)
-        truncated = self._family.truncated([[wish.prompt, wish.negative_prompt] for wish in batch])
+            truncated = self._controls.truncated(batch, [wish.texts for wish in batch])
         return Produced({self.spec.output: pictures, f"{self.spec.output}_truncated": truncated}, errors)
 
     def _denoised(self, batch: list[Wish]) -> Tensor:
@@ -193,9 +197,9 @@ class Generator(DiffusionOperator[Generate, Wish]):
         clean = family.encode_images(torch.stack(pixels), generators) if pixels else None
         shape = (family.channels, first.height // family.factor, first.width // family.factor)
         noise = row_noise(generators, shape, family.device)
-        prompts = [family.encode_prompts([wish.prompt for wish in batch])]
+        prompts = [self._controls.encode(batch, [wish.prompt for wish in batch])]
         if first.guidance_scale > 1 or self.spec.always_guided:
-            prompts.insert(0, family.encode_negative_prompts([wish.negative_prompt for wish in batch]))
+            prompts.insert(0, self._controls.encode_negative(batch, [wish.negative_prompt for wish in batch]))
         guidance_scale = self._per_row([max(1.0, wish.guidance_scale) for wish in batch])
         denoising = Denoising(family, schedule, prompts, guidance_scale, generators, len(prompts) > 1)
         self._controls.join(denoising, [wish.controls for wish in batch])

@@ -29,7 +29,7 @@ class AttendAndExcite(ControlSpec):
     """Move the latents until every subject has some place that attends to it."""
 
     kind: ClassVar[str] = "attend_and_excite"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GRADIENT, Touches.TEXT})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GRADIENT, Touches.TEXT, Touches.TOKENS})
     per_row: ClassVar[dict[str, Kind]] = {
         "words": Kind.TEXT,
         "indices": Kind.TEXT,
@@ -85,6 +85,8 @@ class AttendAndExcite(ControlSpec):
 class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
     """Loaded Attend-and-Excite."""
 
+    reads_all_texts: ClassVar[bool] = True
+
     def __init__(self, spec: AttendAndExcite, family: StableDiffusion) -> None:
         from operators.diffusion.attention import is_cross, latents_per_position
 
@@ -105,7 +107,7 @@ class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
     def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[dict[str, Any] | RowError]:
         """The options of every row, with the tokens of its subjects as ``tokens``."""
         rows = super().prepare(table, texts)
-        return [_with_tokens(row, text, self._tokenizer) for row, text in zip(rows, texts, strict=True)]
+        return [self._with_tokens(row, text) for row, text in zip(rows, texts, strict=True)]
 
     @contextmanager
     def installed(self, asked: dict[str, Any]) -> Iterator[None]:  # noqa: ARG002
@@ -121,20 +123,17 @@ class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
 
         denoising.methods.append(Excite(denoising, self._maps, self._downscaling, self.spec, asked))
 
-    @property
-    def _tokenizer(self) -> Any:
-        return self.family.text_encoders[0][0]
-
-
-def _with_tokens(row: Any, texts: tuple[str, ...] | None, tokenizer: Any) -> dict[str, Any] | RowError:
-    if isinstance(row, RowError) or texts is None:
-        return row  # type: ignore[no-any-return]
-    try:
-        if row["words"] is None:
-            return {**row, "tokens": _checked(row["indices"], tokenizer.model_max_length - 2)}
-        return {**row, "tokens": _tokens(row["words"], texts[0], tokenizer)}
-    except RowError as error:
-        return error
+    def _with_tokens(self, row: Any, texts: tuple[str, ...] | None) -> dict[str, Any] | RowError:
+        if isinstance(row, RowError) or texts is None:
+            return row  # type: ignore[no-any-return]
+        try:
+            with self.family.vocabulary.reading(self.family, texts[:1]) as (prompt,):
+                tokenizer = self.family.text_encoders[0][0]
+                if row["words"] is None:
+                    return {**row, "tokens": _checked(row["indices"], tokenizer.model_max_length - 2)}
+                return {**row, "tokens": _tokens(row["words"], prompt, tokenizer)}
+        except RowError as error:
+            return error
 
 
 def _checked(indices: Sequence[int], last: int) -> Sequence[int]:

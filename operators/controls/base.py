@@ -24,6 +24,7 @@ class Touches(StrEnum):
     """What of the loop a control works on; some don't go together."""
 
     TEXT = "reads or changes how texts are encoded"
+    TOKENS = "reads or changes at which tokens the words of the prompt are"
     PASSES = "adds predictions under further prompts"
     MAPS = "reads attention maps of the whole picture"
     GRADIENT = "moves the latents by a gradient of attention maps"
@@ -31,8 +32,12 @@ class Touches(StrEnum):
     CHANNELS = "gives the network channels beside the latents"
     RESIDUALS = "adds to what the network computes inside"
     WEIGHTS = "changes the network's weights"
+    OTHER_WEIGHTS = "puts other weights in the place of the network's"
     PICTURE_PROMPT = "puts a picture in place of the text"
+    LABELS = "tells the network of a picture beside the text"
+    PLAIN = "asks the network also without what controls give it"
     GUIDANCE = "guides by passes of its own"
+    PREDICTION = "changes the guided prediction"
     TWO_SIDES = "denoises the source beside the edit"
 
 
@@ -58,6 +63,11 @@ class ControlSpec(BaseModel, ABC):
 
     extra_channels: ClassVar[int] = 0
     """Channels that the network is given beside the latents."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Subfolders of the step's own model whose weights it loads."""
+        return ()
 
     def reads(self) -> dict[str, Kind]:
         """The columns that options name."""
@@ -103,6 +113,13 @@ class Control(ABC, Generic[C, P]):
         self.spec = spec
         self.family = family
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights of each model that it loaded, by the model's name."""
+        return {}
+
+    reads_all_texts: ClassVar[bool] = False
+    """Whether :meth:`prepare` is told a row's texts as they are to be encoded, those of other controls among them."""
+
     def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[P | RowError]:  # noqa: ARG002
         """What is needed of every row, on the CPU; or why the row can't be used.
 
@@ -112,6 +129,29 @@ class Control(ABC, Generic[C, P]):
                 None for a row that can't be used anyway.
         """
         return row_options(self.spec, self.spec.per_row, table)  # type: ignore[return-value]
+
+    def fit(
+        self,
+        asked: list[P | RowError],
+        table: pa.Table,  # noqa: ARG002
+        sizes: Sequence[tuple[int, int] | None],  # noqa: ARG002
+    ) -> list[P | RowError]:
+        """What is needed of every row at its picture's size; as :meth:`prepare` has it unless overridden.
+
+        Args:
+            asked: of every row, or why the row can't be used.
+            table: as for :meth:`prepare`.
+            sizes: of every row, width and height in pixels; None for a row that can't be used anyway.
+        """
+        return asked
+
+    def texts(self, asked: P) -> tuple[str, ...]:  # noqa: ARG002
+        """Texts of a row that :meth:`join` encodes, beside those of the step."""
+        return ()
+
+    def worded(self, asked: P, text: str) -> str:  # noqa: ARG002
+        """A text of a row as it is to be encoded."""
+        return text
 
     def group(self, asked: P) -> Hashable:  # noqa: ARG002
         """Rows of one batch have this in common."""
@@ -149,7 +189,8 @@ def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list
 
 
 def _limits(model: BaseModel, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(type(model).model_fields[name].annotation)
+    annotation: Any = type(model).model_fields[name].annotation
+    return TypeAdapter(annotation)
 
 
 def _row(given: dict[str, list[Any]], limits: dict[str, TypeAdapter[Any]], row: int) -> dict[str, Any] | RowError:

@@ -96,10 +96,14 @@ class SemanticGuidance(Control[Sega, Row]):
         concepts = [row_options(concept, _PER_CONCEPT, table) for concept in self.spec.concepts]
         return [_complete(*row) for row in zip(own, zip(*concepts, strict=True), strict=True)]
 
+    def texts(self, asked: Row) -> tuple[str, ...]:
+        """The concepts."""
+        return tuple(concept["prompt"] for concept in asked[1])
+
     def join(self, denoising: Denoising, asked: list[Row]) -> None:
         """Add a pass for each concept, and the term that comes of them."""
         passes = [
-            denoising.add_pass(self.family.encode_prompts([concepts[at]["prompt"] for _, concepts in asked]))
+            denoising.add_pass(denoising.encode([concepts[at]["prompt"] for _, concepts in asked]))
             for at in range(len(self.spec.concepts))
         ]
         denoising.methods.append(SegaTerm(asked, passes, self.family.device))

@@ -33,6 +33,7 @@ class Denoising:
         methods: what changes the way, in this order.
         windowed: makes of a network's answer to all latents one in parts.
         watched: what is entered while a step's passes are predicted, and not while methods predict for themselves.
+        worded: makes of a text of every row what is to be encoded.
     """
 
     family: StableDiffusion
@@ -47,11 +48,16 @@ class Denoising:
     methods: list[Method] = field(default_factory=list)
     windowed: Callable[[Predictor], Predict] | None = None
     watched: list[Callable[[], AbstractContextManager[None]]] = field(default_factory=list)
+    worded: Callable[[Sequence[str]], list[str]] = list
 
     @property
     def conditional(self) -> int:
         """Which pass is told the rows' own prompts."""
         return int(self.guided)
+
+    def encode(self, texts: Sequence[str]) -> Prompts:
+        """Embeddings of a text of every row."""
+        return self.family.encode_prompts(self.worded(texts))
 
     def add_pass(self, prompts: Prompts) -> int:
         """Have the network predict under another set of conditions too; the place of that pass."""
@@ -62,9 +68,18 @@ class Denoising:
         """The network under some of the passes, or all."""
         chosen = range(len(self.prompts)) if passes is None else passes
         predictor = Predictor(
-            self.family, [self.prompts[at] for at in chosen], self._channels(chosen), self.conditionings
+            self.family,
+            [self.prompts[at] for at in chosen],
+            self._channels(chosen),
+            [conditioning.of_passes(chosen) for conditioning in self.conditionings],
         )
         return predictor if self.windowed is None else self.windowed(predictor)
+
+    def predictor_of(self, rows: Tensor, prompts: Sequence[Prompts]) -> Predictor:
+        """The network under other prompts in place of the first passes', and else as for some of the rows."""
+        channels = self._channels(range(len(prompts)))
+        given = None if channels is None else channels[:, rows]
+        return Predictor(self.family, prompts, given, self.conditionings_of(rows))
 
     def conditionings_of(self, rows: Tensor) -> list[Conditioning]:
         """What the network is given beside the text, of some of the rows."""

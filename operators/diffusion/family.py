@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from itertools import accumulate, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,13 +19,15 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from operators.diffusion.noise import row_noise
 from operators.diffusion.predictor import Predictor
 from operators.diffusion.prompts import Prompts
-from operators.models.loading import ModelFiles, Precision, pick_dtype, without_progress_bars
+from operators.diffusion.vocabulary import Vocabulary
+from operators.models.loading import ModelFiles, Precision, load_network, pick_dtype
 
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 _TEXTS_KEPT = 256
 _PIXELS_AT_ONCE = 1 << 20
 
 Encode = Callable[[Sequence[str]], Prompts]
+LeftOut = Callable[[str], str]
 
 
 class StableDiffusion:
@@ -36,11 +39,13 @@ class StableDiffusion:
         dtype: that the networks compute in; latents are in single precision everywhere else.
 
     Attributes:
+        files: that it was loaded from.
         scheduler: the model's own.
         channels: channels of the latents.
         extra_channels: channels that the network takes beside the latents.
         factor: pixels per latent, in each direction.
         size: width and height in pixels that the model was trained on.
+        vocabulary: words that texts may have beyond those of the model.
 
     Raises:
         ModelError: the folder holds another kind of model, or lacks a part.
@@ -51,8 +56,8 @@ class StableDiffusion:
         vae_class = index["vae"][1]
         if vae_class not in _AUTOENCODERS:
             raise files.refuse(f"has a {vae_class}; this step takes {' or '.join(_AUTOENCODERS)}")
-        self.device, self.dtype, self._files = device, dtype, files
-        self._load_text_encoders()
+        self.device, self.dtype, self.files = device, dtype, files
+        self._text_encoders = self._loaded_text_encoders()
         self._vae = self._network(getattr(diffusers, vae_class), "vae", torch_dtype=self._vae_dtype)
         self.unet = self._network(UNet2DConditionModel, "unet", torch_dtype=dtype)
         for network in (self._vae, self.unet):
@@ -62,30 +67,57 @@ class StableDiffusion:
         self.extra_channels = int(self.unet.config.in_channels) - self.channels
         self.factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self.size = int(self.unet.config.sample_size) * self.factor
+        self.vocabulary = Vocabulary()
         self._texts = _Remembered()
         self._way: tuple[Hashable, ...] = ()
         self._encode: Encode | None = None
+        self._left_out: LeftOut | None = None
+        self._worded: tuple[Callable[[str], str], ...] = ()
         self._beyond = 0
 
     @property
     def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
         """Tokenizer and text encoder, for every text encoder that the model has."""
-        return ((self._tokenizer, self._text_encoder),)
+        return self._text_encoders
 
     @contextmanager
-    def encoding(self, key: Hashable, encode: Encode | None = None) -> Iterator[None]:
+    def encoding(self, key: Hashable, encode: Encode | None = None, left_out: LeftOut | None = None) -> Iterator[None]:
         """Encode texts otherwise while this lasts.
 
         Args:
             key: tells this way from others; what is remembered of one is not taken for another.
             encode: from texts to embeddings; as before unless given, as where only weights are others.
+            left_out: what it leaves out of a text, or nothing; as before unless given.
         """
-        before = self._way, self._encode
-        self._way, self._encode = (*self._way, key), encode or self._encode
+        before = self._way, self._encode, self._left_out
+        self._way = (*self._way, key)
+        self._encode, self._left_out = encode or self._encode, left_out or self._left_out
         try:
             yield
         finally:
-            self._way, self._encode = before
+            self._way, self._encode, self._left_out = before
+
+    @contextmanager
+    def wording(self, worded: Callable[[str], str]) -> Iterator[None]:
+        """Put texts in other words before they are encoded, while this lasts."""
+        before = self._worded
+        self._worded = (*before, worded)
+        try:
+            yield
+        finally:
+            self._worded = before
+
+    @contextmanager
+    def tokenizing(self, tokenizers: Sequence[Any]) -> Iterator[None]:
+        """Read texts with other tokenizers, one for every text encoder, while this lasts."""
+        before = self._text_encoders
+        self._text_encoders = tuple(
+            (tokenizer, encoder) for tokenizer, (_, encoder) in zip(tokenizers, before, strict=True)
+        )
+        try:
+            yield
+        finally:
+            self._text_encoders = before
 
     @contextmanager
     def decoding_around(self, latents: int) -> Iterator[None]:
@@ -103,11 +135,11 @@ class StableDiffusion:
     @property
     def digest(self) -> str:
         """SHA-256 of the weights."""
-        return self._files.digest
+        return self.files.digest
 
     def encode_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts; each distinct one is encoded once while it is remembered."""
-        return self._texts.of(texts, self._encode or self.encode_texts, self._way)
+        return self._texts.of(self._in_words(texts), self._encoded, self._way)
 
     def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of what to keep away from; an empty text stands for no condition at all."""
@@ -115,11 +147,11 @@ class StableDiffusion:
 
     def encode_means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
         """The mean embedding of each concept's sentences; each distinct concept is encoded once while remembered."""
-        return self._texts.of(concepts, self._means, self._way)
+        return self._texts.of([tuple(self._in_words(concept)) for concept in concepts], self._means, self._way)
 
     def truncated(self, texts: Sequence[Sequence[str]]) -> list[str | None]:
         """What the text encoder leaves out of each row's texts because it takes no more tokens; None for nothing."""
-        return [" | ".join(filter(None, map(self._left_out, row))) or None for row in texts]
+        return [" | ".join(filter(None, map(self._not_read, self._in_words(row)))) or None for row in texts]
 
     def encode_images(self, pixels: Tensor, generators: list[torch.Generator] | None) -> Tensor:
         """Latents ``(n, c, h, w)`` of pictures ``(n, 3, H, W)`` in -1..1.
@@ -170,38 +202,61 @@ class StableDiffusion:
     def _vae_dtype(self) -> torch.dtype:
         return self.dtype
 
-    def _load_text_encoders(self) -> None:
-        self._tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer"))
-        self._text_encoder = self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)
+    def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        tokenizer = CLIPTokenizer.from_pretrained(self.files.part("tokenizer"))
+        return ((tokenizer, self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)),)
 
     def encode_texts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts, plainly: what is too long for the text encoder is left out."""
-        tokens = self._tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
-        masked = getattr(self._text_encoder.config, "use_attention_mask", False)
+        ((tokenizer, encoder),) = self.text_encoders
+        tokens = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+        masked = getattr(encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
-        return Prompts(self._text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype))
+        return Prompts(encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype))
+
+    def _in_words(self, texts: Sequence[str]) -> list[str]:
+        return [reduce(lambda told, worded: worded(told), self._worded, text) for text in texts]
+
+    def _encoded(self, texts: Sequence[str]) -> Prompts:
+        with self.vocabulary.reading(self, texts) as read:
+            return (self._encode or self.encode_texts)(read)
+
+    def _not_read(self, text: str) -> str:
+        with self.vocabulary.reading(self, [text]) as (read,):
+            return self.vocabulary.shown((self._left_out or self._beyond_the_last)(read))
 
     def _means(self, concepts: Sequence[tuple[str, ...]]) -> Prompts:
         sentences = [sentence for concept in concepts for sentence in concept]
-        encode = self._encode or self.encode_texts
-        parts = [encode(sentences[first : first + 64]) for first in range(0, len(sentences), 64)]
+        parts = [self._encoded(sentences[first : first + 64]) for first in range(0, len(sentences), 64)]
         together = Prompts.joined(parts)
         ends = list(accumulate(map(len, concepts), initial=0))
         return Prompts.joined([together[first:end].mean() for first, end in pairwise(ends)])
 
-    def _left_out(self, text: str) -> str:
-        longest = self._tokenizer.model_max_length
+    def _beyond_the_last(self, text: str) -> str:
+        tokenizer, _ = self.text_encoders[0]
+        longest = tokenizer.model_max_length
         if len(text) < longest - 2:
             return ""
-        ids = self._tokenizer(text, truncation=False, verbose=False).input_ids
-        return str(self._tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
+        ids = tokenizer(text, truncation=False, verbose=False).input_ids
+        return str(tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
 
     def _network(self, kind: Any, part: str, **options: Any) -> Any:
-        with without_progress_bars():
-            network = kind.from_pretrained(
-                self._files.part(part), use_safetensors=self._files.use_safetensors, **options
-            )
-        return network.to(self.device).eval().requires_grad_(False)
+        return load_network(kind, self.files, self.device, part, **options)
+
+
+class ImageVariation(StableDiffusion):
+    """Stable Diffusion that is told by a picture: without a text encoder, and what is said in words is left out."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Zeros, no condition at all, for each of ``n`` texts."""
+        width = self.unet.config.cross_attention_dim
+        return Prompts(torch.zeros(len(texts), 1, width, dtype=self.dtype, device=self.device))
+
+    def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        return ()
+
+    def _beyond_the_last(self, text: str) -> str:
+        return text
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -215,7 +270,7 @@ class StableDiffusionXL(StableDiffusion):
     def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
         """As for the others; for an empty text, zeros, if the model was trained so."""
         given = self.encode_prompts(texts)
-        if not self._files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
+        if not self.files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
             return given
         told = torch.tensor([bool(text) for text in texts], device=self.device)
         pooled = None if given.pooled is None else given.pooled * told.view(-1, 1)
@@ -228,15 +283,10 @@ class StableDiffusionXL(StableDiffusion):
         added = {"text_embeds": prompts.pooled, "time_ids": sizes.expand(len(prompts.hidden), -1)}
         return {"encoder_hidden_states": prompts.hidden, "added_cond_kwargs": added}
 
-    def _load_text_encoders(self) -> None:
-        super()._load_text_encoders()
-        self._tokenizer_2 = CLIPTokenizer.from_pretrained(self._files.part("tokenizer_2"))
-        self._text_encoder_2 = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
-
-    @property
-    def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
-        """Tokenizer and text encoder, for both."""
-        return (*super().text_encoders, (self._tokenizer_2, self._text_encoder_2))
+    def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        tokenizer = CLIPTokenizer.from_pretrained(self.files.part("tokenizer_2"))
+        encoder = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
+        return (*super()._loaded_text_encoders(), (tokenizer, encoder))
 
     def encode_texts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts, plainly: what is too long for the text encoders is left out."""
@@ -257,9 +307,20 @@ _FAMILIES: dict[str, type[StableDiffusion]] = {
     "StableDiffusionPix2PixZeroPipeline": StableDiffusion,
     "StableDiffusionDiffEditPipeline": StableDiffusion,
     "CycleDiffusionPipeline": StableDiffusion,
+    "StableDiffusionControlNetPipeline": StableDiffusion,
+    "StableDiffusionControlNetImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionControlNetInpaintPipeline": StableDiffusion,
+    "StableDiffusionAdapterPipeline": StableDiffusion,
+    "StableDiffusionDepth2ImgPipeline": StableDiffusion,
+    "StableUnCLIPImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionImageVariationPipeline": ImageVariation,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusionXLImg2ImgPipeline": StableDiffusionXL,
     "StableDiffusionXLInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetImg2ImgPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLAdapterPipeline": StableDiffusionXL,
 }
 """What wraps a model, by the pipeline that its folder was saved from."""
 
@@ -272,6 +333,7 @@ def load_family(
     precision: Precision = Precision.AUTO,
     compiled: bool = False,
     extra_channels: Sequence[int] = (0,),
+    is_labelled: bool = False,
 ) -> StableDiffusion:
     """The model in a folder; steps of one process that ask for the same one share it.
 
@@ -281,15 +343,16 @@ def load_family(
         precision: that its networks compute in.
         compiled: compile the denoiser with ``torch.compile``.
         extra_channels: that the step can give the network beside the latents.
+        is_labelled: whether the step tells the network of a picture beside the text.
 
     Raises:
-        ModelError: the folder holds another kind of model, or one that takes other channels.
+        ModelError: the folder holds another kind of model, or one that takes other channels or labels.
     """
     name = files.json("model_index.json").get("_class_name")
     if name not in _FAMILIES:
         raise files.refuse(f"is a {name}; this step takes {', '.join(_FAMILIES)}")
     dtype = pick_dtype(device, precision)
-    key = (files.folder.resolve(), files.use_safetensors, str(device), dtype, compiled)
+    key = (files.folder.resolve(), tuple(files.weights), files.use_safetensors, str(device), dtype, compiled)
     family = _LOADED.get(key)
     if family is None:
         family = _LOADED[key] = _FAMILIES[name](files, device, dtype)
@@ -300,6 +363,9 @@ def load_family(
         raise files.refuse(
             f"takes {family.channels + family.extra_channels} channels of latents; this step gives {wanted}"
         )
+    if (family.unet.class_embedding is not None) is not is_labelled:
+        is_told = "is told of a picture beside the text: it needs the control `unclip`"
+        raise files.refuse("takes no picture beside the text: it can't have `unclip`" if is_labelled else is_told)
     return family
 
 

@@ -245,6 +245,10 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         self._controls = Controls(spec, self._family)
         self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, also of those that controls loaded."""
+        return super().digests() | self._controls.digests()
+
     @abstractmethod
     def edited(self, batch: list[EditRow]) -> Edited:
         """Edit a batch of rows of one group, on the device and without gradients."""
@@ -303,11 +307,12 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             pictures, errors = render(
                 self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
             )
-        texts = [[row.prompt * self.spec.encodes_prompt, row.negative_prompt, row.target or ""] for row in batch]
+            texts = [[row.prompt * self.spec.encodes_prompt, row.negative_prompt, row.target or ""] for row in batch]
+            truncated = self._controls.truncated(batch, texts)
         written = {
             self.spec.output: pictures,
             f"{self.spec.output}_prompt": [row.target for row in batch],
-            f"{self.spec.output}_truncated": self._family.truncated(texts),
+            f"{self.spec.output}_truncated": truncated,
         }
         return Produced({**written, **edited.columns}, {**errors, **edited.errors})
 
@@ -329,7 +334,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         """The conditions of every pass: those given, and ahead of them the negative ones where rows are guided."""
         if not self._is_guided(rows[0]):
             return [prompts]
-        return [self._family.encode_negative_prompts([row.negative_prompt for row in rows]), prompts]
+        return [self._controls.encode_negative(rows, [row.negative_prompt for row in rows]), prompts]
 
     def _denoising(
         self, rows: list[EditRow], schedule: Schedule, prompts: list[Prompts], generators: list[Generator], **given: Any

@@ -61,10 +61,10 @@ class CycleEditor(Editor[Cycle]):
         clean = family.encode_images(self._pixels(sources), generators)
         noisy = ddim.noised(clean, row_noise(generators, clean.shape[1:], family.device), begin)
 
-        shown = [family.encode_prompts([row.prompt for row in sources])]
+        shown = [self._controls.encode(sources, [row.prompt for row in sources])]
         if first.options["source_guidance_scale"] > 1:
             shown.insert(0, family.encode_negative_prompts([""] * len(sources)))
-        wanted = self._guided(batch, family.encode_prompts([row.target or "" for row in batch]))
+        wanted = self._guided(batch, self._controls.encode(batch, [row.target or "" for row in batch]))
         predict = Sides(
             (family.predictor(*shown), self._per_row([row.options["source_guidance_scale"] for row in sources])),
             (family.predictor(*wanted), self._per_row([row.guidance_scale for row in batch])),

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from operators import columns
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.edit.base import Edit, Edited, Editor, EditRow
 from operators.edit.inverted import Start, check_inverted
 from operators.errors import MaskError, RowError, ValueInvalidError
@@ -42,6 +43,7 @@ _THRESHOLDS = {Yardstick.PEAK: 0.5, Yardstick.MEAN: 1.5}
 class DiffEdit(Edit):
     """Change a picture where the source's and the target's prompts disagree about it, and nowhere else."""
 
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PLAIN})
     samplers: ClassVar[tuple[str, ...]] = ("ddim", "DDIMScheduler")
     per_row: ClassVar[dict[str, Kind]] = {
         "strength": Kind.NUMBER,
@@ -131,12 +133,11 @@ class DiffEditor(Editor[DiffEdit]):
         from operators.diffusion.masks import Blend
         from operators.diffusion.noise import row_generators
 
-        family = self._family
         ddim = Ddim(self._scheduler, batch[0].steps)
         top, level = self._levels(batch[0])
         sources, places = self._shared(batch)
         trajectory = self._trajectory(sources, ddim, top)[:, places]
-        target = family.encode_prompts([row.target or "" for row in batch])
+        target = self._controls.encode(batch, [row.target or "" for row in batch])
         mask = self._mask(batch, trajectory[0], ddim, level)
         generators = row_generators(row.seed for row in batch)
         denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), generators)
@@ -181,7 +182,7 @@ class DiffEditor(Editor[DiffEdit]):
             return torch.stack(given, 1).to(family.device, torch.float32)
         pixels = torch.stack([row.pixels for row in sources if row.pixels is not None])
         clean = family.encode_images(pixels, row_generators(row.seed for row in sources))
-        predict = family.predictor(family.encode_prompts([row.options["inversion_prompt"] for row in sources]))
+        predict = family.predictor(self._controls.encode(sources, [row.options["inversion_prompt"] for row in sources]))
         trajectory = Trajectory(clean)
         denoise(predict, ddim.inverting(top), clean, torch.ones(len(sources)), [], [trajectory])
         return trajectory.stacked
@@ -199,8 +200,8 @@ class DiffEditor(Editor[DiffEdit]):
             return to_latents(torch.stack(given).to(family.device), *clean.shape[-2:])
         generators = row_generators(row.seed for row in batch)
         noises = row_noise(generators, (self.spec.mask_maps, *clean.shape[1:]), family.device)
-        source = family.encode_prompts([row.prompt for row in batch])
-        target = family.encode_prompts([row.target or "" for row in batch])
+        source = self._controls.encode(batch, [row.prompt for row in batch])
+        target = self._controls.encode(batch, [row.target or "" for row in batch])
         apart = (source.hidden != target.hidden).flatten(1).any(1)
         maps = difference_map(family.predictor(source, target), ddim, clean, noises, level)
         maps = maps * apart.view(-1, 1, 1)

@@ -54,6 +54,6 @@ class Img2ImgEditor(Editor[Img2Img]):
         schedule = Sampling(self._scheduler, batch[0].steps, family.device, batch[0].options["strength"])
         clean = family.encode_images(self._pixels(batch), generators)
         noise = row_noise(generators, clean.shape[1:], family.device)
-        prompts = self._guided(batch, family.encode_prompts([row.target or "" for row in batch]))
+        prompts = self._guided(batch, self._controls.encode(batch, [row.target or "" for row in batch]))
         denoising = self._denoising(batch, schedule, prompts, generators)
         return Edited(denoising(schedule.noisy(noise, clean)))

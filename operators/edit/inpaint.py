@@ -85,7 +85,7 @@ class InpaintEditor(Editor[Inpaint]):
         shape = (family.channels, first.height // family.factor, first.width // family.factor)
         pixels, masks = self._pixels(batch), self._masks(batch)
         mask = covered(masks, *shape[1:]).to(family.device)
-        prompts = self._guided(batch, family.encode_prompts([row.target or "" for row in batch]))
+        prompts = self._guided(batch, self._controls.encode(batch, [row.target or "" for row in batch]))
 
         is_shown = family.extra_channels > 0
         clean = None if is_shown and strength == 1 else family.encode_images(pixels, generators)

@@ -93,8 +93,8 @@ class InstructEditor(Editor[Instruct]):
         schedule = Sampling(self._scheduler, batch[0].steps, family.device)
         picture = family.encode_raw(self._pixels(batch), None)
         noise = row_noise(generators, picture.shape[1:], family.device)
-        nothing = family.encode_negative_prompts([row.negative_prompt for row in batch])
-        instruction = family.encode_prompts([row.target or "" for row in batch])
+        nothing = self._controls.encode_negative(batch, [row.negative_prompt for row in batch])
+        instruction = self._controls.encode(batch, [row.target or "" for row in batch])
         image_guidance_scale = self._per_row([row.options["image_guidance_scale"] for row in batch])
         denoising = self._denoising(
             batch,

@@ -65,6 +65,11 @@ class Pix2PixZero(Edit):
         return {"cross_attention_guidance": _AMOUNTS[self.start]}
 
     @property
+    def touched(self) -> frozenset[Touches]:
+        """Also the network without what controls give it, where this step inverts."""
+        return self.touches | {Touches.PLAIN} if self.start is Start.PICTURE else self.touches
+
+    @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if this step inverts."""
         return self.image if self.start is Start.PICTURE else None
@@ -143,7 +148,6 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
         from operators.diffusion.ddim import Ddim
         from operators.diffusion.noise import row_generators
-        from operators.diffusion.predictor import Predictor
         from operators.diffusion.rendering import render
 
         family = self._family
@@ -151,15 +155,14 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         firsts = (places == torch.arange(len(sources), device=family.device)[:, None]).int().argmax(1)
         ddim = Ddim(self._scheduler, batch[0].steps)
         begin = self._begin(sources, ddim)
-        own = family.encode_prompts([row.prompt for row in sources])
+        own = self._controls.encode(sources, [row.prompt for row in sources])
         prompts = self._guided(sources, own)
         edited = self._guided(batch, own[places] + self._directions(batch))
         amount = self._per_row([row.options["cross_attention_guidance"] for row in batch])
-        generators = row_generators(row.seed for row in batch)
-        denoising = self._denoising(batch, ddim.sampling(), edited, generators)
+        denoising = self._denoising(batch, ddim.sampling(), edited, row_generators(row.seed for row in batch))
         with readable(family.unet) as layers:
             scales = self._per_row([row.guidance_scale for row in sources])
-            predict = Predictor(family, prompts, conditionings=denoising.conditionings_of(firsts))
+            predict = denoising.predictor_of(firsts, prompts)
             reference = Reference(layers, predict, ddim.sampling(), begin, scales)
             predict_edited = denoising.predictor(range(len(edited)))
             denoising.methods.append(CrossAttentionGuidance(layers, predict_edited, reference, places, amount))
@@ -188,13 +191,14 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
             shape = (family.channels, sources[0].height // family.factor, sources[0].width // family.factor)
             return row_noise(generators, shape, family.device)
         clean = family.encode_images(torch.stack(pixels), generators)
-        predict = family.predictor(family.encode_prompts([row.prompt for row in sources]))
+        predict = family.predictor(self._controls.encode(sources, [row.prompt for row in sources]))
         return denoise(predict, ddim.inverting(), clean, self._per_row([1.0] * len(sources)), [])
 
     def _directions(self, batch: list[EditRow]) -> Prompts:
         """What to add to each row's prompt: the mean of the target's sentences less the mean of the source's."""
         pairs = [self._sentences(row) for row in batch]
-        return self._family.encode_means([to for _, to in pairs]) - self._family.encode_means([of for of, _ in pairs])
+        to, of = ([pair[side] for pair in pairs] for side in (1, 0))
+        return self._controls.encode_means(batch, to) - self._controls.encode_means(batch, of)
 
     def _sentences(self, row: EditRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if row.change is None:

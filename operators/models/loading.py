@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
@@ -61,12 +61,7 @@ class ModelFiles:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the contents of the weights that are loaded, in the order of their paths, in hexadecimal."""
-        digest = hashlib.sha256()
-        for path in sorted(self.weights):
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-        return digest.hexdigest()
+        return sha256_of(self.weights)
 
     def json(self, name: str) -> dict[str, Any]:
         """What one of the model's JSON files holds.
@@ -104,11 +99,26 @@ class ModelFiles:
             return safe or pickles
         where = "" if part == "." else f" in {part}/"
         if pickles:
-            raise self.refuse(
-                f"has only {pickles[0].name}{where}, a pickle, and reading one can run any code; "
-                "convert it to safetensors, or accept the risk with `allow_pickle: true`"
-            )
+            raise self.refuse(only_a_pickle(f"{pickles[0].name}{where}"))
         raise self.refuse(f"has no model.safetensors or diffusion_pytorch_model.safetensors{where}")
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of files, in the order of their paths, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def only_a_pickle(name: str) -> str:
+    """What to say of a model that has no weights but these."""
+    return (
+        f"has only {name}, a pickle, and reading one can run any code; "
+        "convert it to safetensors, or accept the risk with `allow_pickle: true`"
+    )
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -121,9 +131,29 @@ def pick_device(name: str | None = None) -> torch.device:
     return found or torch.device("cpu")
 
 
-def diffusion_files(ref: ModelRef, allow_pickle: bool = False) -> ModelFiles:
-    """A Stable Diffusion model's files on this machine; errors as for :class:`ModelFiles`."""
-    return ModelFiles(ref, ("text_encoder", "unet", "vae"), allow_pickle, optional=("text_encoder_2",))
+def diffusion_files(
+    ref: ModelRef, allow_pickle: bool = False, parts: Sequence[str] = ("text_encoder", "unet", "vae")
+) -> ModelFiles:
+    """Files of a Stable Diffusion model on this machine; arguments and errors as for :class:`ModelFiles`."""
+    return ModelFiles(ref, parts, allow_pickle, optional=("text_encoder_2",))
+
+
+def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str = ".", **options: Any) -> Any:
+    """A network of a class of diffusers or transformers, for inference.
+
+    Args:
+        kind: the class.
+        files: of the model that it is of.
+        device: where it runs.
+        part: subfolder that it is in.
+        options: of ``from_pretrained``.
+
+    Raises:
+        ModelError: the model has no such subfolder.
+    """
+    with without_progress_bars():
+        network = kind.from_pretrained(files.part(part), use_safetensors=files.use_safetensors, **options)
+    return network.to(device).eval().requires_grad_(False)
 
 
 class Precision(StrEnum):
@@ -175,16 +205,33 @@ def _located(ref: ModelRef, parts: Sequence[str], allow_pickle: bool, cache: Pat
 
 
 def _downloaded(ref: ModelRef, parts: Sequence[str], allow_pickle: bool) -> Path:
-    from huggingface_hub import errors, snapshot_download
-
     prefixes = ["" if part == "." else f"{part}/" for part in parts]
     names = ["model", "diffusion_pytorch_model"] + (["pytorch_model"] if allow_pickle else [])
     ends = [".safetensors", "-?????-of-?????.safetensors"] + ([".bin", "-?????-of-?????.bin"] if allow_pickle else [])
     weights = [f"{prefix}{name}{end}" for prefix in prefixes for name in names for end in ends]
+    return downloaded(ref, ref.location, [*_BESIDE_WEIGHTS, *weights])
+
+
+def downloaded(ref: ModelRef, repository: str, wanted: Sequence[str], unwanted: Sequence[str] = ()) -> Path:
+    """The folder with a hub repository's files on this machine.
+
+    Args:
+        ref: what is told of where it fails, and its revision.
+        repository: as ``org/name``.
+        wanted: patterns of what to download.
+        unwanted: patterns of what not to.
+
+    Raises:
+        ModelError: it can't be had.
+    """
+    from huggingface_hub import errors, snapshot_download
+
     # Of httpx or of httpx2, as the hub's library has it.
     connection_error = vars(errors)["HTTPError"]
     try:
-        folder = snapshot_download(ref.location, revision=ref.revision, allow_patterns=[*_BESIDE_WEIGHTS, *weights])
+        folder = snapshot_download(
+            repository, revision=ref.revision, allow_patterns=list(wanted), ignore_patterns=list(unwanted)
+        )
     except errors.GatedRepoError:
         raise ModelError(f"model {str(ref)!r} is gated: accept its terms on the hub and log in") from None
     except errors.RepositoryNotFoundError:

@@ -34,7 +34,7 @@ class ModelRef(str):
             return Origin.BUILTIN
         if "://" in self:
             return Origin.URI
-        looks_local = self.startswith((".", "/", "~")) or Path(self).is_dir()
+        looks_local = self.startswith((".", "/", "~")) or Path(self).exists()
         return Origin.FOLDER if looks_local else Origin.HUB
 
     @property
@@ -48,6 +48,11 @@ class ModelRef(str):
     def folder(self) -> Path:
         """The path of a model that is a folder."""
         return Path(self).expanduser()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a model that is a folder is on this machine."""
+        return self.folder.is_dir()
 
     @property
     def revision(self) -> str | None:

@@ -30,13 +30,13 @@ def cache_folder() -> Path:
 
 
 def staged(uri: str, cache: Path) -> Path:
-    """The copy of a folder; one that has changed since it was copied is another one.
+    """The copy of a folder, or a folder with the copy of a file; what has changed since it was copied is another one.
 
     Processes of one machine wait for the one that copies. It copies beside the place where the copy will be, and moves
     it there in one step when all of it is there. What another one left that died meanwhile is removed.
 
     Args:
-        uri: the folder, for fsspec.
+        uri: the folder or file, for fsspec.
         cache: where copies are kept.
 
     Raises:
@@ -55,14 +55,14 @@ def staged(uri: str, cache: Path) -> Path:
     if not found:
         raise ModelError(f"there is no model {uri!r}: the folder is empty or not there")
     version = hashlib.sha256(repr([uri, *found.values()]).encode()).hexdigest()[:32]
-    target = cache / version
+    target, top = cache / version, root.rpartition("/")[0] if list(found) == [root] else root
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / f"{version}.lock"):
             if not target.exists():
                 for dead in cache.glob(f"{version}.half.*"):
                     shutil.rmtree(dead)
-                _copy(files, root, list(found), target)
+                _copy(files, top, list(found), target)
     except storage_errors() as error:
         raise ModelError(f"model {uri!r} can't be copied to {cache}: {line(error)}") from None
     return target

@@ -104,7 +104,7 @@ def test_a_text_is_encoded_once(family: StableDiffusion) -> None:
     def count(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
         rows.append(len(args[0]) if args else len(kwargs["input_ids"]))
 
-    family._text_encoder.register_forward_hook(count, with_kwargs=True)
+    family.text_encoders[0][1].register_forward_hook(count, with_kwargs=True)
     with torch.no_grad():
         first = family.encode_prompts(["a", "b", "a", "", "b"])
         again = family.encode_prompts(["b", "a", "c"])
