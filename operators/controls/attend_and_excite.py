@@ -127,33 +127,34 @@ class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
         if isinstance(row, RowError) or texts is None:
             return row  # type: ignore[no-any-return]
         try:
-            with self.family.vocabulary.reading(self.family, texts[:1]) as (prompt,):
-                tokenizer = self.family.text_encoders[0][0]
-                if row["words"] is None:
-                    return {**row, "tokens": _checked(row["indices"], tokenizer.model_max_length - 2)}
-                return {**row, "tokens": _tokens(row["words"], prompt, tokenizer)}
+            return {**row, "tokens": self._tokens(texts[0], row["words"], row["indices"])}
         except RowError as error:
             return error
+
+    def _tokens(self, prompt: str, words: Sequence[str] | None, indices: Sequence[int]) -> Sequence[int]:
+        """The tokens given, or those of all words, wherever the prompt has them."""
+        vocabulary = self.family.vocabulary
+        asked = [vocabulary.named(word, prompt) for word in words or ()]
+        with vocabulary.reading(self.family, [prompt, *asked]) as (read, *sought):
+            tokenizer, _ = self.family.text_encoders[0]
+            told = tokenizer(read, truncation=True, return_offsets_mapping=True)["offset_mapping"]
+        if words is None:
+            return _checked(indices, tokenizer.model_max_length - 2)
+        found: set[int] = set()
+        for word, own in zip(words, sought, strict=True):
+            spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(own)}(?!\w)", read, re.IGNORECASE)]
+            of_word = {at for at, token in enumerate(told) if any(_overlap(token, span) for span in spans)}
+            if not of_word:
+                where = "only where it is cut off" if spans else "nowhere"
+                raise ValueInvalidError(f"the prompt {vocabulary.shown(read)!r} mentions {word!r} {where}")
+            found |= of_word
+        return sorted(found)
 
 
 def _checked(indices: Sequence[int], last: int) -> Sequence[int]:
     if any(index > last for index in indices):
         raise ValueInvalidError(f"indices is {', '.join(map(str, indices))}, but must be in 1..{last}")
     return indices
-
-
-def _tokens(words: Sequence[str], prompt: str, tokenizer: Any) -> Sequence[int]:
-    """The tokens of all words, wherever the prompt has them."""
-    told = tokenizer(prompt, truncation=True, return_offsets_mapping=True)["offset_mapping"]
-    found: set[int] = set()
-    for word in words:
-        spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt, re.IGNORECASE)]
-        of_word = {at for at, token in enumerate(told) if any(_overlap(token, span) for span in spans)}
-        if not of_word:
-            where = "only where it is cut off" if spans else "nowhere"
-            raise ValueInvalidError(f"the prompt {prompt!r} mentions {word!r} {where}")
-        found |= of_word
-    return sorted(found)
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
