@@ -38,6 +38,9 @@ _EXTRAS = {
     "gcs": ("gs://", "gcs://"),
     "lance": ("lance",),
     "video": ('"produces": "video"',),
+    "conditions": ('{"condition": {',),
+    "safety": ('{"safety": {',),
+    "weighting": ('{"prompt_weighting": {',),
 }
 """Optional parts of Latentmill, and what a job says that needs them."""
 
