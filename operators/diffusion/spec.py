@@ -27,10 +27,13 @@ class DiffusionSpec(Spec, ABC):
     )
     allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
 
+    own_channels: ClassVar[tuple[int, ...]] = (0,)
+    """Channels that the step itself can give the network beside the latents."""
+
     @property
     def extra_channels(self) -> tuple[int, ...]:
-        """Channels that the step can give the network beside the latents."""
-        return (0,)
+        """Channels that the network can be given beside the latents."""
+        return self.own_channels
 
     @property
     def parts(self) -> tuple[str, ...]:

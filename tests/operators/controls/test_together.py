@@ -63,7 +63,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, diffusion_folder: Path) ->
     tiny_conditions.depth2img(at / "depth", base, tiny_conditions.depth_model(at / "dpt"))
     tiny_conditions.image_variation(at / "variation", base)
     tiny_conditions.unclip(at / "unclip", base)
-    trained(base, at / "lora", 1)
+    trained(base, at / "lora", 1, text=False)
     customised(StableDiffusionPipeline.from_pretrained(base, safety_checker=None), at / "custom", 2, False)
     save_file({"<cat>": vectors(1, 1)}, at / "learned_embeds.safetensors")
     return at
