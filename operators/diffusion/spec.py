@@ -20,15 +20,14 @@ class DiffusionSpec(Spec, ABC):
     """A step over one Stable Diffusion model."""
 
     compiles: ClassVar[bool] = True
+    own_channels: ClassVar[tuple[int, ...]] = (0,)
+    """Channels that the step itself can give the network beside the latents."""
 
     model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x, 2.x or XL model")
     precision: Precision = Field(
         Precision.AUTO, description="of the networks; auto is half on an accelerator, single elsewhere"
     )
     allow_pickle: bool = Field(False, description="take weights that are a pickle; reading one can run any code")
-
-    own_channels: ClassVar[tuple[int, ...]] = (0,)
-    """Channels that the step itself can give the network beside the latents."""
 
     @property
     def extra_channels(self) -> tuple[int, ...]:
