@@ -23,10 +23,12 @@ from jobs import Job
 from operators import Column, Generate, Pipeline, columns
 from operators.errors import ColumnError, ModelError
 from operators.images import decode_all
+from operators.models.builtin.scenes import draw, scene
 from operators.pipeline import Product
 from operators.pipeline.arguments import altered
 from operators.pipeline.operator import PipelineOperator
 from operators.pipeline.probe import batches_are_right
+from operators.pipeline.video import mp4_file
 from operators.tensors import pack, unpack
 from tests.operators.tinies import others, stable
 
@@ -163,7 +165,7 @@ def test_sound_is_a_wave_file_that_datasets_knows(tmp_path: Path) -> None:
 def test_a_video_is_played_as_it_was_made(tmp_path: Path) -> None:
     torch.manual_seed(0)
     stable.text_to_video().save_pretrained(tmp_path)
-    arguments = PROMPT | STEPS | {"num_frames": 3, "height": 34, "width": 32}
+    arguments = PROMPT | STEPS | {"num_frames": 3, "height": 40, "width": 32}
     spec = Pipeline(model=str(tmp_path), arguments=arguments, produces="video", frame_rate=4)
     operator = PipelineOperator(spec)
     table = pa.table({"prompt": ["a star"]})
@@ -175,6 +177,20 @@ def test_a_video_is_played_as_it_was_made(tmp_path: Path) -> None:
     assert len(frames) == len(given) == 3
     assert frames[0].shape == given[0].shape
     assert spec.describes() == {"generated_video": {columns.FEATURE: "Video"}}
+
+
+def test_frames_with_odd_sides_keep_their_pixels() -> None:
+    frames = draw([scene(index, 2) for index in range(3)])[:, :51, :33]
+    with av.open(io.BytesIO(mp4_file(frames, 8))) as file:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    assert shown.shape == (3, 52, 34, 3)
+    assert np.abs(shown[:, :51, :33].astype(float) - frames).mean() < 6
+
+
+def test_pictures_are_not_taken_for_latents(pixels: Path) -> None:
+    operator = PipelineOperator(Pipeline(model=str(pixels), arguments=STEPS, produces="latents"))
+    with pytest.raises(ModelError, match="gives no latents"):
+        operator.outputs(operator.prepare(pa.table({"x": [0]}), [0]))
 
 
 def test_masks_become_grey_and_pictures_rgb(diffusion: Path, pictures: pa.StructArray) -> None:
@@ -213,7 +229,7 @@ def test_a_pipeline_that_mixes_rows_up_is_found_out(diffusion: Path) -> None:
         ({"class_": "CycleDiffusionPipeline", "arguments": {"prompt": "a"}}, "needs the argument 'source_prompt'"),
         ({"class_": "StableDifusionPipeline"}, "did you mean 'StableDiffusionPipeline'"),
         ({"class_": "UNet2DModel"}, "asks for 'UNet2DModel', which diffusers .* has not"),
-        ({"class_": "DDPMPipeline", "produces": "latents"}, "can't give latents"),
+        ({"class_": "DanceDiffusionPipeline", "produces": "latents"}, "can't give latents"),
         ({"class_": "FluxPipeline"}, "can't be loaded as a FluxPipeline: "),
         ({"produces": "audio"}, "say it with `sample_rate`"),
     ],
