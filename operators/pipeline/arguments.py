@@ -91,7 +91,7 @@ class Arguments:
 
     def call(self, rows: Sequence[Row], generators: list[torch.Generator]) -> dict[str, Any]:
         """The arguments for some rows of one group, one of the rows' generators for each."""
-        given = dict(self._constants)
+        given: dict[str, Any] = {}
         for name, value in self._constants.items():
             given[name] = self._joined(name, [value] * len(rows))
         for name in self._columns:

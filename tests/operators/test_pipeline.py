@@ -14,14 +14,16 @@ import datasets
 import diffusers
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
 
 from jobs import Job
+from jobs.formats import naming
 from operators import Column, Generate, Pipeline, columns
-from operators.errors import ColumnError, ModelError
+from operators.errors import ColumnError, ModelError, SpecError
 from operators.images import decode_all
 from operators.models.builtin.scenes import draw, scene
 from operators.pipeline import Product
@@ -278,6 +280,22 @@ def test_sound_is_no_picture_for_later_steps() -> None:
     sound = Pipeline(model="org/name", produces="audio").chain(pa.schema({"prompt": pa.string()}))
     with pytest.raises(ColumnError, match="column 'generated_audio' is Audio, but must hold image"):
         Generate(image="generated_audio").chain(sound)
+
+
+@pytest.mark.parametrize("feature", ["Audio", "Video"])
+def test_what_a_recording_is_outlives_its_job(tmp_path: Path, feature: str) -> None:
+    recorded = pa.field("recorded", columns.AUDIO, metadata={columns.FEATURE: feature})
+    rows = pa.table({"recorded": [{"bytes": b"RIFF....WAVE", "path": None}]}, pa.schema([recorded]))
+    pq.write_table(rows, tmp_path / "part.parquet")
+    plan = Job(source=str(tmp_path), steps=[], sink=str(tmp_path / "out")).plan()
+    assert columns.feature(plan.output.field("recorded")) == feature
+    with pytest.raises(SpecError, match=f"the column 'recorded' is {feature}; write another format"):
+        Job(source=str(tmp_path), steps=[], sink={"uri": "out", "format": "imagefolder"}).plan()
+
+
+@pytest.mark.parametrize(("start", "ending"), [(b"RIFF....WAVE", "wav"), (b"....ftypisom", "mp4"), (b"?", "bin")])
+def test_files_of_recordings_are_named_for_what_they_are(start: bytes, ending: str) -> None:
+    assert naming.ending(start + bytes(8)) == ending
 
 
 def test_the_digest_covers_every_network(diffusion: Path) -> None:
