@@ -85,8 +85,9 @@ class PipelineOperator(Operator[Pipeline, Row]):
     def _batchable(self, row: Row) -> bool:
         regime = self._arguments.regime(row)
         if regime not in self.batchable:
+            rows = (row, self._arguments.altered(row))
             short = partial(self._called, shorten=self._arguments.few_steps)
-            self.batchable[regime] = batches_are_right(short, self._called, row, self._exact)
+            self.batchable[regime] = batches_are_right(short, self._called, rows, self._exact)
         return self.batchable[regime]
 
     def _called(

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from jobs import Job
 from jobs.formats import naming
 from operators import Column, Generate, Pipeline, columns
 from operators.errors import ColumnError, ModelError, SpecError
-from operators.images import decode_all
+from operators.images import decode_all, encode_all
 from operators.models.builtin.scenes import draw, scene
 from operators.pipeline import Product
-from operators.pipeline.arguments import altered
+from operators.pipeline.arguments import Arguments
 from operators.pipeline.operator import PipelineOperator
 from operators.pipeline.probe import batches_are_right
+from operators.pipeline.signature import parameters_of
 from operators.pipeline.video import mp4_file
 from operators.tensors import pack, unpack
 from tests.operators.tinies import others, stable
@@ -218,10 +220,55 @@ def test_a_pipeline_that_mixes_rows_up_is_found_out(diffusion: Path) -> None:
             raise TypeError("no lists")
         return right(rows)
 
-    assert altered(row) != row
-    assert batches_are_right(right, right, row, True)
-    assert not batches_are_right(mixed, mixed, row, True)
-    assert not batches_are_right(refused, refused, row, True)
+    rows = [row, replace(row, seed=1)]
+    assert batches_are_right(right, right, rows, True)
+    assert not batches_are_right(mixed, mixed, rows, True)
+    assert not batches_are_right(refused, refused, rows, True)
+
+
+def test_values_go_into_a_batch_as_the_signature_says() -> None:
+    def call(
+        self: object,
+        prompt: str | list[str],
+        style: str = "",
+        labels: list[int] | None = None,
+        scale: float | list[float] = 1.0,
+        image: Image.Image | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int = 1,
+    ) -> None: ...
+
+    named = {name: Column(column=name) for name in ("prompt", "style", "labels", "image")}
+    spec = Pipeline(model="org/name", arguments={**named, "scale": 2.0})
+    arguments = Arguments(spec, parameters_of(call), torch.device("cpu"), torch.float32)
+    black = encode_all(np.zeros((1, 8, 8, 3), np.uint8))
+    table = pa.table({"prompt": ["a"], "style": ["b"], "labels": [3], "image": black})
+    (row,) = arguments.rows(table, [5], 1)
+    first = row.decoded()
+    alone = arguments.call([first], ["g"])
+    assert alone == {
+        "scale": 2.0,
+        "prompt": "a",
+        "style": "b",
+        "labels": [3],
+        "image": first.values["image"],
+        "generator": "g",
+        "batch_size": 1,
+    }
+    other = arguments.altered(first)
+    assert other.values["image"].getpixel((0, 0)) == (255, 255, 255)
+    both = arguments.call([first, other], ["g", "h"])
+    assert both | {"image": None} == {
+        "scale": 2.0,
+        "prompt": ["a", "something else than that: a"],
+        "style": "b",
+        "labels": [3, 3],
+        "image": None,
+        "generator": ["g", "h"],
+        "batch_size": 2,
+    }
+    assert arguments.group(row) == (("prompt", None), ("style", "b"), ("labels", None), ("image", (8, 8)))
+    assert arguments.regime(row) == (("style", True),)
 
 
 @pytest.mark.parametrize(
