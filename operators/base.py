@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
@@ -43,7 +43,7 @@ class Kind(StrEnum):
         return any(_HOLDS[kind](given) for kind in _ANY_OF.get(self, (self,)))
 
 
-_HOLDS = {
+_HOLDS: dict[Kind, Callable[[pa.Field], bool]] = {
     Kind.IMAGE: lambda given: columns.feature(given) == "Image",
     Kind.TEXT: lambda given: pa.types.is_string(given.type) or pa.types.is_large_string(given.type),
     Kind.NUMBER: lambda given: pa.types.is_floating(given.type) or pa.types.is_integer(given.type),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BUILTIN = Path(__file__).parent / "builtin"
 _WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = re.compile(r"(diffusion_pytorch_model|pytorch_model)(-\d+-of-\d+)?\.bin")
-_BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
+_BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
 class ModelFiles:

@@ -85,13 +85,21 @@ class Arguments:
         return tuple((name, _common(value, self._listing(name, value))) for name, value in row.values.items())
 
     def regime(self, row: Row) -> Hashable:
-        """What decides which way a pipeline's code goes: of numbers, whether they are above 1, as guidance must be."""
+        """What decides which way a pipeline's code goes: numbers above 1, as guidance is, and texts that are empty."""
         single = {name: value for name, value in row.values.items() if self._listing(name, value) is Listing.NEVER}
-        return tuple((name, value > 1 if _is_number(value) else value) for name, value in single.items())
+        return tuple((name, value > 1 if _is_number(value) else bool(value)) for name, value in single.items())
+
+    def altered(self, row: Row) -> Row:
+        """Another row of the same group, with other noise and other values where rows of a group may differ."""
+        values = {
+            name: value if self._listing(name, value) is Listing.NEVER else _altered(value)
+            for name, value in row.values.items()
+        }
+        return Row(row.seed ^ 1, values)
 
     def call(self, rows: Sequence[Row], generators: list[torch.Generator]) -> dict[str, Any]:
         """The arguments for some rows of one group, one of the rows' generators for each."""
-        given = dict(self._constants)
+        given: dict[str, Any] = {}
         for name, value in self._constants.items():
             given[name] = self._joined(name, [value] * len(rows))
         for name in self._columns:
@@ -164,11 +172,6 @@ class Arguments:
             case Tensor():
                 return Listing.MAYBE
         return Listing.NEVER
-
-
-def altered(row: Row) -> Row:
-    """Another row that goes with one into a batch, but differs in its noise, texts, pictures and tensors."""
-    return Row(row.seed ^ 1, {name: _altered(value) for name, value in row.values.items()})
 
 
 def _altered(value: Any) -> Any:

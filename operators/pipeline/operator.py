@@ -19,6 +19,7 @@ from operators.pipeline.audio import sample_rate_of
 from operators.pipeline.loading import load_pipeline, pipeline_class
 from operators.pipeline.outputs import Array, per_row, unsound, written
 from operators.pipeline.probe import batches_are_right
+from operators.pipeline.randomness import global_seed
 from operators.pipeline.signature import mistakes, parameters_of
 from operators.pipeline.spec import Pipeline, Product
 
@@ -84,8 +85,9 @@ class PipelineOperator(Operator[Pipeline, Row]):
     def _batchable(self, row: Row) -> bool:
         regime = self._arguments.regime(row)
         if regime not in self.batchable:
+            rows = (row, self._arguments.altered(row))
             short = partial(self._called, shorten=self._arguments.few_steps)
-            self.batchable[regime] = batches_are_right(short, self._called, row, self._exact)
+            self.batchable[regime] = batches_are_right(short, self._called, rows, self._exact)
         return self.batchable[regime]
 
     def _called(
@@ -94,9 +96,8 @@ class PipelineOperator(Operator[Pipeline, Row]):
         given = self._arguments.call(rows, row_generators(row.seed for row in rows))
         given |= self._output_type | (shorten(given) if shorten else {})
         devices = [self._device] if self._device.type == "cuda" else []
-        # What a pipeline draws without a generator must be the row's too; where rows share it, a probe finds out.
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            torch.manual_seed(rows[0].seed)
+        # Where rows of a batch would share what is drawn without a generator, the probe finds out.
+        with torch.no_grad(), global_seed(rows[0].seed, devices):
             return per_row(self._pipeline(**given), self.spec.produces, len(rows))
 
     def _seeds(self, table: pa.Table, drawn: list[int]) -> list[int | None]:

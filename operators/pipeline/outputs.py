@@ -41,6 +41,8 @@ def per_row(result: Mapping[str, Any], product: Product, rows: int) -> list[Arra
     found = next((result[name] for name in _NAMES[product] if result.get(name) is not None), None)
     if found is None:
         raise ModelError(f"the pipeline gives {' and '.join(result)}, and no {product}; set `produces`")
+    if product is Product.LATENTS and not isinstance(found, torch.Tensor):
+        raise ModelError("the pipeline gives no latents; set `produces`")
     if len(found) != rows:
         raise ValueError(f"the pipeline gives {len(found)} outputs for {rows} rows")
     return [_array(each) for each in found]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from operators.pipeline.arguments import Row, altered
+from operators.pipeline.arguments import Row
 
 Outputs = Sequence[NDArray[np.floating[Any]]]
 Call = Callable[[Sequence[Row]], Outputs]
@@ -31,19 +31,18 @@ _ROUNDING_OF_HALVES = 0.05
 """What sums of another order make of outputs after a few steps; rows that get mixed up differ by far more."""
 
 
-def batches_are_right(short: Call, whole: Call, row: Row, exact: bool) -> bool:
-    """Whether a row and an altered one come out of one call as each comes out of its own.
+def batches_are_right(short: Call, whole: Call, rows: Sequence[Row], exact: bool) -> bool:
+    """Whether rows come out of one call as each comes out of its own.
 
     Args:
         short: calls the pipeline with few steps.
         whole: calls it with as many as are asked for; used where it can't do with few.
-        row: any row.
+        rows: two rows of one group that differ in all that they may.
         exact: whether the networks compute in true single precision.
 
     Raises:
-        Exception: what the pipeline raises on the row alone.
+        Exception: what the pipeline raises on a row alone.
     """
-    rows = (row, altered(row))
     try:
         call, alone = short, [short([each])[0] for each in rows]
     except _REFUSALS:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from operators import columns
-from operators.base import Column, Kind, Operator, Spec, column_options
+from operators.base import Column, Kind, Spec, column_options
 from operators.images import MAX_PIXELS, Encoding
 from operators.models.loading import ModelFiles, Precision
 from operators.models.ref import ModelRef
 from operators.pipeline.files import pipeline_files
+
+if TYPE_CHECKING:
+    from operators.pipeline.operator import PipelineOperator
 
 Argument = Annotated[Column | JsonValue, Field(union_mode="left_to_right")]
 """A column's value in every row, or one that passes as it is."""
@@ -137,7 +140,7 @@ class Pipeline(Spec):
         batch_rows: int = 16,
         device: str | None = None,
         compiled: bool = False,  # noqa: ARG002
-    ) -> Operator[Pipeline, object]:
+    ) -> PipelineOperator:
         """Load the pipeline; arguments and errors as in :meth:`Spec.load`."""
         from operators.pipeline.operator import PipelineOperator
 

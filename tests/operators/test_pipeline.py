@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,24 @@ import datasets
 import diffusers
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
 
 from jobs import Job
+from jobs.formats import naming
 from operators import Column, Generate, Pipeline, columns
-from operators.errors import ColumnError, ModelError
-from operators.images import decode_all
+from operators.errors import ColumnError, ModelError, SpecError
+from operators.images import decode_all, encode_all
+from operators.models.builtin.scenes import draw, scene
 from operators.pipeline import Product
-from operators.pipeline.arguments import altered
+from operators.pipeline.arguments import Arguments
 from operators.pipeline.operator import PipelineOperator
 from operators.pipeline.probe import batches_are_right
+from operators.pipeline.signature import parameters_of
+from operators.pipeline.video import mp4_file
 from operators.tensors import pack, unpack
 from tests.operators.tinies import others, stable
 
@@ -163,7 +169,7 @@ def test_sound_is_a_wave_file_that_datasets_knows(tmp_path: Path) -> None:
 def test_a_video_is_played_as_it_was_made(tmp_path: Path) -> None:
     torch.manual_seed(0)
     stable.text_to_video().save_pretrained(tmp_path)
-    arguments = PROMPT | STEPS | {"num_frames": 3, "height": 34, "width": 32}
+    arguments = PROMPT | STEPS | {"num_frames": 3, "height": 40, "width": 32}
     spec = Pipeline(model=str(tmp_path), arguments=arguments, produces="video", frame_rate=4)
     operator = PipelineOperator(spec)
     table = pa.table({"prompt": ["a star"]})
@@ -175,6 +181,20 @@ def test_a_video_is_played_as_it_was_made(tmp_path: Path) -> None:
     assert len(frames) == len(given) == 3
     assert frames[0].shape == given[0].shape
     assert spec.describes() == {"generated_video": {columns.FEATURE: "Video"}}
+
+
+def test_frames_with_odd_sides_keep_their_pixels() -> None:
+    frames = draw([scene(index, 2) for index in range(3)])[:, :51, :33]
+    with av.open(io.BytesIO(mp4_file(frames, 8))) as file:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    assert shown.shape == (3, 52, 34, 3)
+    assert np.abs(shown[:, :51, :33].astype(float) - frames).mean() < 6
+
+
+def test_pictures_are_not_taken_for_latents(pixels: Path) -> None:
+    operator = PipelineOperator(Pipeline(model=str(pixels), arguments=STEPS, produces="latents"))
+    with pytest.raises(ModelError, match="gives no latents"):
+        operator.outputs(operator.prepare(pa.table({"x": [0]}), [0]))
 
 
 def test_masks_become_grey_and_pictures_rgb(diffusion: Path, pictures: pa.StructArray) -> None:
@@ -200,10 +220,55 @@ def test_a_pipeline_that_mixes_rows_up_is_found_out(diffusion: Path) -> None:
             raise TypeError("no lists")
         return right(rows)
 
-    assert altered(row) != row
-    assert batches_are_right(right, right, row, True)
-    assert not batches_are_right(mixed, mixed, row, True)
-    assert not batches_are_right(refused, refused, row, True)
+    rows = [row, replace(row, seed=1)]
+    assert batches_are_right(right, right, rows, True)
+    assert not batches_are_right(mixed, mixed, rows, True)
+    assert not batches_are_right(refused, refused, rows, True)
+
+
+def test_values_go_into_a_batch_as_the_signature_says() -> None:
+    def call(
+        self: object,
+        prompt: str | list[str],
+        style: str = "",
+        labels: list[int] | None = None,
+        scale: float | list[float] = 1.0,
+        image: Image.Image | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int = 1,
+    ) -> None: ...
+
+    named = {name: Column(column=name) for name in ("prompt", "style", "labels", "image")}
+    spec = Pipeline(model="org/name", arguments={**named, "scale": 2.0})
+    arguments = Arguments(spec, parameters_of(call), torch.device("cpu"), torch.float32)
+    black = encode_all(np.zeros((1, 8, 8, 3), np.uint8))
+    table = pa.table({"prompt": ["a"], "style": ["b"], "labels": [3], "image": black})
+    (row,) = arguments.rows(table, [5], 1)
+    first = row.decoded()
+    alone = arguments.call([first], ["g"])
+    assert alone == {
+        "scale": 2.0,
+        "prompt": "a",
+        "style": "b",
+        "labels": [3],
+        "image": first.values["image"],
+        "generator": "g",
+        "batch_size": 1,
+    }
+    other = arguments.altered(first)
+    assert other.values["image"].getpixel((0, 0)) == (255, 255, 255)
+    both = arguments.call([first, other], ["g", "h"])
+    assert both | {"image": None} == {
+        "scale": 2.0,
+        "prompt": ["a", "something else than that: a"],
+        "style": "b",
+        "labels": [3, 3],
+        "image": None,
+        "generator": ["g", "h"],
+        "batch_size": 2,
+    }
+    assert arguments.group(row) == (("prompt", None), ("style", "b"), ("labels", None), ("image", (8, 8)))
+    assert arguments.regime(row) == (("style", True),)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +278,7 @@ def test_a_pipeline_that_mixes_rows_up_is_found_out(diffusion: Path) -> None:
         ({"class_": "CycleDiffusionPipeline", "arguments": {"prompt": "a"}}, "needs the argument 'source_prompt'"),
         ({"class_": "StableDifusionPipeline"}, "did you mean 'StableDiffusionPipeline'"),
         ({"class_": "UNet2DModel"}, "asks for 'UNet2DModel', which diffusers .* has not"),
-        ({"class_": "DDPMPipeline", "produces": "latents"}, "can't give latents"),
+        ({"class_": "DanceDiffusionPipeline", "produces": "latents"}, "can't give latents"),
         ({"class_": "FluxPipeline"}, "can't be loaded as a FluxPipeline: "),
         ({"produces": "audio"}, "say it with `sample_rate`"),
     ],
@@ -262,6 +327,22 @@ def test_sound_is_no_picture_for_later_steps() -> None:
     sound = Pipeline(model="org/name", produces="audio").chain(pa.schema({"prompt": pa.string()}))
     with pytest.raises(ColumnError, match="column 'generated_audio' is Audio, but must hold image"):
         Generate(image="generated_audio").chain(sound)
+
+
+@pytest.mark.parametrize("feature", ["Audio", "Video"])
+def test_what_a_recording_is_outlives_its_job(tmp_path: Path, feature: str) -> None:
+    recorded = pa.field("recorded", columns.AUDIO, metadata={columns.FEATURE: feature})
+    rows = pa.table({"recorded": [{"bytes": b"RIFF....WAVE", "path": None}]}, pa.schema([recorded]))
+    pq.write_table(rows, tmp_path / "part.parquet")
+    plan = Job(source=str(tmp_path), steps=[], sink=str(tmp_path / "out")).plan()
+    assert columns.feature(plan.output.field("recorded")) == feature
+    with pytest.raises(SpecError, match=f"the column 'recorded' is {feature}; write another format"):
+        Job(source=str(tmp_path), steps=[], sink={"uri": "out", "format": "imagefolder"}).plan()
+
+
+@pytest.mark.parametrize(("start", "ending"), [(b"RIFF....WAVE", "wav"), (b"....ftypisom", "mp4"), (b"?", "bin")])
+def test_files_of_recordings_are_named_for_what_they_are(start: bytes, ending: str) -> None:
+    assert naming.ending(start + bytes(8)) == ending
 
 
 def test_the_digest_covers_every_network(diffusion: Path) -> None:

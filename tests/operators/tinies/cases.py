@@ -20,12 +20,14 @@ class Case:
     arguments: dict[str, Any]
     produces: Product = Product.IMAGE
     form: str = ""
+    needs: str = "diffusers"
     short: bool = False
 
     @property
     def name(self) -> str:
         """The pipeline, and what is particular."""
-        return f"`{self.pipeline}`" + (f", {self.form}" if self.form else "")
+        needs = f"needs {self.needs}" if self.needs != "diffusers" else ""
+        return ", ".join(filter(None, [f"`{self.pipeline}`", self.form, needs]))
 
     @property
     def taken(self) -> str:
@@ -103,7 +105,7 @@ CASES = [
         form="`time_embedding_dim: 16` in unet/config.json",
         short=True,
     ),
-    Case("AudioDiffusionPipeline", others.audio, {"steps": 2}, Product.AUDIO),
+    Case("AudioDiffusionPipeline", others.audio, {"steps": 2}, form="the spectrogram", needs="librosa"),
     Case("TextToVideoSDPipeline", stable.text_to_video, _SIZED | {"num_frames": 3}, Product.VIDEO, short=True),
     Case("StableDiffusionXLPipeline", today.stable_diffusion_xl, _TEXT),
     Case("StableDiffusionXLImg2ImgPipeline", today.stable_diffusion_xl, _REDONE),
@@ -123,9 +125,19 @@ CASES = [
     Case("QwenImagePipeline", today.qwen_image, _SIZED | _GUIDED),
     Case("QwenImageImg2ImgPipeline", today.qwen_image, _REDONE | _SMALL | _GUIDED),
     Case("QwenImageInpaintPipeline", today.qwen_image, _FILLED | _GUIDED),
-    Case("QwenImageEditPipeline", today.qwen_image_edit, _PROMPT | _IMAGE | _STEPS | _SMALL | _GUIDED),
-    Case("QwenImageEditPlusPipeline", today.qwen_image_edit, _PROMPT | _IMAGE | _STEPS | _SMALL | _GUIDED),
-    Case("QwenImageEditInpaintPipeline", today.qwen_image_edit, _FILLED | _GUIDED),
+    Case(
+        "QwenImageEditPipeline",
+        today.qwen_image_edit,
+        _PROMPT | _IMAGE | _STEPS | _SMALL | _GUIDED,
+        needs="torchvision",
+    ),
+    Case(
+        "QwenImageEditPlusPipeline",
+        today.qwen_image_edit,
+        _PROMPT | _IMAGE | _STEPS | _SMALL | _GUIDED,
+        needs="torchvision",
+    ),
+    Case("QwenImageEditInpaintPipeline", today.qwen_image_edit, _FILLED | _GUIDED, needs="torchvision"),
     Case("ZImagePipeline", today.z_image, _SIZED, short=True),
     Case("ZImageImg2ImgPipeline", today.z_image, _REDONE | _SMALL),
     Case("ZImageInpaintPipeline", today.z_image, _FILLED),
