@@ -17,9 +17,10 @@ from jobs.commands import cluster, common
 from jobs.commands.manifest import manifest
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
-from jobs.show import plan_as_json, shown_operators, shown_options, shown_plan
+from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
 from jobs.spec import Job, options_type
 from operators import KINDS
+from operators.controls import CONTROLS
 from operators.errors import LatentmillError, UserError
 
 if TYPE_CHECKING:
@@ -187,6 +188,15 @@ def operators(name: str | None, as_json: bool) -> None:
         click.echo(json.dumps({kind: TypeAdapter(options_type(kind)).json_schema() for kind in chosen}))
     else:
         click.echo(shown_options(name) if name else shown_operators())
+
+
+@cli.command()
+@click.argument("name", required=False)
+def controls(name: str | None) -> None:
+    """List the controls of `generate` and `edit`, or the options of one."""
+    if name is not None and name not in CONTROLS:
+        raise UserError(f"there is no control {name!r}{meant(name, CONTROLS)}")
+    click.echo(shown_control(name) if name else shown_controls())
 
 
 @cli.command()

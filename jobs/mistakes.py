@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from jobs.spec import METHOD, Job, methods
 from operators import KINDS, Column
+from operators.controls import CONTROLS
 
 Key = str | int
 Schema = dict[str, Any]
@@ -38,7 +39,11 @@ _WANTED = {
 }
 """What to write instead, by pydantic's type of error."""
 
-_A_STEP = "a step is one operator with its options, as in `caption: {num_beams: 3}`"
+_CHOICES: dict[Key, tuple[str, Iterable[str], str]] = {
+    "steps": ("operator", KINDS, "a step is one operator with its options, as in `caption: {num_beams: 3}`"),
+    "controls": ("control", CONTROLS, "a control is one word with its options, as in `sag: {scale: 0.5}`"),
+}
+"""Lists of which each item is one of several: what an item is called, those that there are, and how to write one."""
 
 
 def first_mistake(error: ValidationError, content: Any) -> tuple[list[Key], str]:
@@ -61,13 +66,22 @@ def _message(fault: Any, keys: Sequence[Key]) -> str | None:
             about = next((schema["description"] for schema in _at(keys) if "description" in schema), "")
             return f"this must be given: {about}" if about else "this must be given"
         case "union_tag_invalid":
-            what, known = (f"{keys[-2]} method", methods(str(keys[-2]))) if keys[-1] == METHOD else ("operator", KINDS)
+            what, known, _ = _choice(keys)
             return f"there is no {what} {fault['ctx']['tag']!r}{meant(fault['ctx']['tag'], known)}"
         case "union_tag_not_found":
-            return _A_STEP if isinstance(keys[-1], int) else f"give a `method`: {', '.join(methods(str(keys[-1])))}"
+            return _choice([*keys, *[METHOD] * isinstance(keys[-1], str)])[2]
         case "value_error":
             return str(fault["ctx"]["error"])
     return None
+
+
+def _choice(keys: Sequence[Key]) -> tuple[str, Iterable[str], str]:
+    """What is to be chosen at a place, from which words, and how to write it."""
+    above, last = keys[-2:]
+    if last != METHOD:
+        return _CHOICES[above]
+    known = methods(str(above))
+    return f"{above} method", known, f"give a `method`: {', '.join(known)}"
 
 
 def _is_misspelt(fault: Any, keys: Sequence[Key]) -> bool:

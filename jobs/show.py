@@ -15,10 +15,13 @@ from pydantic.fields import FieldInfo
 
 from jobs.plan import Plan
 from jobs.spec import METHOD, methods
-from operators import KINDS, Column, Spec
+from operators import KINDS, Column
+from operators.controls import CONTROLS
 
 Option = tuple[str, str, str]
 """An option's name, default and description."""
+
+_OPTIONS: Option = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
 
 
 def shown_plan(plan: Plan) -> str:
@@ -73,17 +76,27 @@ def shown_operators() -> str:
 
 def shown_options(kind: str) -> str:
     """Every option of an operator, with its default and what it does; common ones once."""
-    head = ("option", "default", "what it does; `or column` takes {column: NAME} too, a value for every row")
     by_method = methods(kind)
     if not by_method:
         (spec,) = KINDS[kind]
-        return f"{kind}: {_summary(spec)}\n\n{table([head, *options(spec)])}"
+        return f"{kind}: {_summary(spec)}\n\n{table([_OPTIONS, *options(spec)])}"
     common, own = common_options(kind)
-    blocks = [f"{kind}: {', '.join(by_method)}\n\n{table([head, *common])}"]
+    blocks = [f"{kind}: {', '.join(by_method)}\n\n{table([_OPTIONS, *common])}"]
     for method, spec in by_method.items():
         title = f"{kind}, method {method}: {_summary(spec)}"
         blocks.append(f"{title}\n\n{table(own[method])}" if own[method] else title)
     return "\n\n".join(blocks)
+
+
+def shown_controls() -> str:
+    """A line on each control."""
+    return table([(kind, _summary(spec)) for kind, spec in CONTROLS.items()])
+
+
+def shown_control(kind: str) -> str:
+    """Every option of a control, with its default and what it does."""
+    spec = CONTROLS[kind]
+    return f"{kind}: {_summary(spec)}\n\n{table([_OPTIONS, *options(spec)])}"
 
 
 def common_options(kind: str) -> tuple[list[Option], dict[str, list[Option]]]:
@@ -131,7 +144,7 @@ def _kinds(annotation: Any) -> list[Any]:
     return [kind for arg in inner for kind in _kinds(arg)] if inner else [annotation]
 
 
-def _summary(spec: type[Spec]) -> str:
+def _summary(spec: type[BaseModel]) -> str:
     return (spec.__doc__ or "").strip().splitlines()[0]
 
 

@@ -33,7 +33,12 @@ SINK = "latentmill_sink"
 _STOP_SECONDS = 60
 """In which a job that is stopped may put down what it has; Ray would give it three."""
 
-_EXTRAS = {"s3": ("s3://", "s3a://"), "gcs": ("gs://", "gcs://"), "lance": ("lance",)}
+_EXTRAS = {
+    "s3": ("s3://", "s3a://"),
+    "gcs": ("gs://", "gcs://"),
+    "lance": ("lance",),
+    "video": ('"produces": "video"',),
+}
 """Optional parts of Latentmill, and what a job says that needs them."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -2,15 +2,22 @@
 
 from operators.base import Column, Operator, Spec
 from operators.caption import Caption
+from operators.condition import METHODS as CONDITION_METHODS
+from operators.condition import Condition
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
 from operators.invert import Invert
+from operators.pipeline import Pipeline
+from operators.safety import Safety
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     Caption.kind: (Caption,),
     Invert.kind: (Invert,),
     Edit.kind: METHODS,
     Generate.kind: (Generate,),
+    Pipeline.kind: (Pipeline,),
+    Safety.kind: (Safety,),
+    Condition.kind: CONDITION_METHODS,
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -18,6 +25,7 @@ __all__ = [
     "KINDS",
     "Caption",
     "Column",
+    "Condition",
     "Cycle",
     "DiffEdit",
     "Edit",
@@ -27,6 +35,8 @@ __all__ = [
     "Instruct",
     "Invert",
     "Operator",
+    "Pipeline",
     "Pix2PixZero",
+    "Safety",
     "Spec",
 ]

@@ -33,19 +33,27 @@ class Kind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     INTEGER = "integer"
+    BOOLEAN = "true or false"
     TENSOR = "a tensor"
+    IMAGE_OR_TENSOR = "an image or a tensor"
+    VALUE = "an image, text, a number, true or false, or a tensor"
 
-    def accepts(self, given: pa.DataType) -> bool:
-        """Whether a column of Arrow type ``given`` will do."""
-        return bool(_ACCEPTED[self](given))
+    def accepts(self, given: pa.Field) -> bool:
+        """Whether a column will do."""
+        return any(_HOLDS[kind](given) for kind in _ANY_OF.get(self, (self,)))
 
 
-_ACCEPTED = {
-    Kind.IMAGE: columns.is_image,
-    Kind.TEXT: lambda given: pa.types.is_string(given) or pa.types.is_large_string(given),
-    Kind.NUMBER: lambda given: pa.types.is_floating(given) or pa.types.is_integer(given),
-    Kind.INTEGER: pa.types.is_integer,
-    Kind.TENSOR: columns.is_tensor,
+_HOLDS = {
+    Kind.IMAGE: lambda given: columns.feature(given) == "Image",
+    Kind.TEXT: lambda given: pa.types.is_string(given.type) or pa.types.is_large_string(given.type),
+    Kind.NUMBER: lambda given: pa.types.is_floating(given.type) or pa.types.is_integer(given.type),
+    Kind.INTEGER: lambda given: pa.types.is_integer(given.type),
+    Kind.BOOLEAN: lambda given: pa.types.is_boolean(given.type),
+    Kind.TENSOR: lambda given: columns.is_tensor(given.type),
+}
+_ANY_OF = {
+    Kind.IMAGE_OR_TENSOR: (Kind.IMAGE, Kind.TENSOR),
+    Kind.VALUE: (Kind.IMAGE, Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.TENSOR),
 }
 
 
@@ -131,8 +139,9 @@ class Spec(BaseModel, ABC):
         for name, kind in self.reads().items():
             if name not in schema.names:
                 raise ColumnError(f"there is no column {name!r}; there are {_listed(schema.names)}", where)
-            if not kind.accepts(schema.field(name).type):
-                raise ColumnError(f"column {name!r} is {schema.field(name).type}, but must hold {kind.value}", where)
+            if not kind.accepts(schema.field(name)):
+                given = columns.feature(schema.field(name)) or schema.field(name).type
+                raise ColumnError(f"column {name!r} is {given}, but must hold {kind.value}", where)
         for name in self.writes():
             if name in schema.names or name in columns.RESERVED:
                 raise ColumnError(f"column {name!r} is there already; name another one with `output`", where)
@@ -141,7 +150,7 @@ class Spec(BaseModel, ABC):
         return pa.schema([*schema, *added], schema.metadata)
 
 
-def column_options(spec: Spec, kinds: dict[str, Kind]) -> dict[str, Kind]:
+def column_options(spec: BaseModel, kinds: dict[str, Kind]) -> dict[str, Kind]:
     """The columns that the options named in ``kinds`` are read from, where they are read from columns."""
     given = {name: getattr(spec, name) for name in kinds}
     return {value.column: kinds[name] for name, value in given.items() if isinstance(value, Column)}

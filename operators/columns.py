@@ -9,6 +9,9 @@ import pyarrow as pa
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """An encoded picture: the Hugging Face ``Image`` feature. ``path`` is its name where it came from, or null."""
 
+AUDIO = VIDEO = IMAGE
+"""An encoded recording: the Hugging Face ``Audio`` or ``Video`` feature, told from pictures by :data:`FEATURE`."""
+
 TEXT = pa.string()
 
 TENSOR = pa.struct([("data", pa.list_(pa.float16())), ("shape", pa.list_(pa.int32()))])
@@ -55,12 +58,21 @@ LINEAGE = pa.schema(
 RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT, VERSION])
 """Names that a source's columns can't have."""
 
+FEATURE = "feature"
+"""Key in a field's metadata of the Hugging Face feature that it is, where that is not ``Image``."""
+
 _FEATURES = b"huggingface"
 
 
 def is_image(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds encoded pictures."""
+    """Whether a column of this type holds encoded pictures, or recordings, which :func:`feature` tells apart."""
     return bool(kind == IMAGE)
+
+
+def feature(field: pa.Field) -> str | None:
+    """The Hugging Face feature of a column of encoded files: ``Image``, ``Audio`` or ``Video``; None for others."""
+    told: bytes = (field.metadata or {}).get(FEATURE.encode(), b"Image")
+    return told.decode() if is_image(field.type) else None
 
 
 def is_tensor(kind: pa.DataType) -> bool:
@@ -69,8 +81,8 @@ def is_tensor(kind: pa.DataType) -> bool:
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
-    """The schema with the metadata that makes ``datasets`` decode its pictures; other columns stay as they are."""
-    features = {field.name: {"_type": "Image"} for field in schema if is_image(field.type)}
+    """The schema with the metadata that makes ``datasets`` decode its pictures and recordings."""
+    features = {field.name: {"_type": feature(field)} for field in schema if is_image(field.type)}
     if not features:
         return schema
     metadata = {**(schema.metadata or {}), _FEATURES: json.dumps({"info": {"features": features}}).encode()}

@@ -114,6 +114,12 @@ class ImageTooSmallError(ImageError):
     code = "image_too_small"
 
 
+class ImageUnsafeError(ImageError):
+    """The picture is not safe for work, and the step ``safety`` was to reject such ones."""
+
+    code = "image_unsafe"
+
+
 class MaskError(RowError):
     """The mask does not fit its picture, or covers nothing."""
 

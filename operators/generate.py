@@ -146,6 +146,10 @@ class Generator(DiffusionOperator[Generate, Wish]):
             "strength": 1.0 if spec.image is None else _STRENGTH,
         }
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, also of those that controls loaded."""
+        return super().digests() | self._controls.digests()
+
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[Wish | RowError]:
         """Check what every row asks for, and decode its picture, if there is one, to the size it asks for."""
         per_option = [self._values(name, table) for name in _OPTION_KINDS]

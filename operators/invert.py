@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from operators.diffusion.ddim import Ddim
-    from operators.diffusion.family import Predictor
+    from operators.diffusion.predictor import Predictor
 
 _OPTION_KINDS = {
     "prompt": Kind.TEXT,

@@ -1,4 +1,4 @@
-"""What the three recipes share: endless scenes, a learning-rate curve, an average of weights, a resumable loop."""
+"""What the recipes share: endless scenes, a learning-rate curve, an average of weights, a resumable loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from operators.models.builtin.scenes import TRAINING_SERIES, Scene, draw, scene
@@ -55,7 +57,12 @@ def scenes(first: int, count: int, series: int = TRAINING_SERIES) -> list[Scene]
 
 def pixels(items: list[Scene], device: torch.device) -> Tensor:
     """Pictures of scenes as ``(n, 3, 64, 64)`` in -1..1."""
-    return torch.from_numpy(draw(items)).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return as_tensor(draw(items), device)
+
+
+def as_tensor(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """RGB pictures ``(n, 64, 64, 3)`` as ``(n, 3, 64, 64)`` in -1..1."""
+    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def train(

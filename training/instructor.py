@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from operators.models.builtin.reading import read
 from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, SHAPES, Scene, draw
 from training import common
-from training.denoiser import noise_loss
+from training.denoiser import keep, noise_loss, sample
 
 MOST = 10.0
 """Weight that the noise may have where it is strong."""
@@ -129,27 +129,16 @@ def main() -> None:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        pipeline.set_progress_bar_config(disable=True)
         rng = random.Random(0)
         given = common.scenes(0, 64, HELD_OUT_SERIES)
         instructions, wanted = zip(*(edit(item, rng) for item in given), strict=True)
-        pictures = pipeline(
-            list(instructions),
-            [Image.fromarray(picture) for picture in draw(given)],
-            num_inference_steps=20,
-            guidance_scale=3.0,
-            image_guidance_scale=1.5,
-            latents=torch.randn((64, 4, 16, 16), generator=torch.Generator().manual_seed(0)).to(plan.device),
-            output_type="np",
-        ).images
-        got = [read((picture * 255).round().astype("uint8")) for picture in pictures]
+        shown = [Image.fromarray(picture) for picture in draw(given)]
+        asked = {"image": shown, "num_inference_steps": 20, "image_guidance_scale": 1.5}
+        got = [read(picture) for picture in sample(pipeline, list(instructions), **asked)]
         right = [(reading, item) for reading, item in zip(got, wanted, strict=True) if reading.caption == item.caption]
         still = sum(abs(reading.x - item.x) < MOVED > abs(reading.y - item.y) for reading, item in right)
         print(f"held-out edits right {len(right) / 64:.3f}, and in place {still / 64:.3f}", flush=True)
-        folder = plan.out / "instruct-pix2pix"
-        pipeline.to(torch.float16).save_pretrained(folder)
-        common.amend(folder / "vae" / "config.json", block_out_channels=None, _name_or_path=None)
-        common.amend(folder / "text_encoder" / "config.json", dtype="float32")
+        keep(pipeline, plan.out / "instruct-pix2pix")
         vae.float()
 
     common.train("instructor", {"unet": unet, "text_encoder": text_encoder}, loss, plan, save)

@@ -7,6 +7,7 @@ import string
 
 from transformers import BertTokenizer, CLIPTokenizer
 
+from operators.models.builtin.pairs import Pair
 from operators.models.builtin.scenes import COLOURS, SHAPES, Scene
 
 WORDS = (
@@ -58,6 +59,17 @@ def prompt(scene: Scene, rng: random.Random) -> str:
         f"{rng.choice(CAPTION_PREFIXES[2:])} {scene.caption}": 0.1,
         rng.choice([thing, f"a {scene.shape}", f"{scene.shape}s", f"a photo of a {scene.shape}", scene.colour]): 0.1,
         f"a {scene.shape} on a {scene.background} background": 0.05,
+        "": 0.1,
+    }
+    return rng.choices(list(ways), list(ways.values()))[0]
+
+
+def pair_prompt(pair: Pair, rng: random.Random) -> str:
+    """One of the ways to ask for two objects: mostly the caption."""
+    ways = {
+        pair.caption: 0.6,
+        f"{rng.choice(CAPTION_PREFIXES[2:])} {pair.caption}": 0.15,
+        pair.things: 0.15,
         "": 0.1,
     }
     return rng.choices(list(ways), list(ways.values()))[0]

@@ -56,7 +56,11 @@ class ImageFolderFormat(DataFormat):
 
     def refuse(self, schema: pa.Schema) -> None:
         """See that there is a picture, and no column that would be taken for one."""
-        pictures = [field.name for field in schema if columns.is_image(field.type)]
+        features = {field.name: columns.feature(field) for field in schema if columns.is_image(field.type)}
+        pictures = [name for name, feature in features.items() if feature == "Image"]
+        for name in features.keys() - {*pictures}:
+            told = f"imagefolder holds pictures, and the column {name!r} is {features[name]}; write another format"
+            raise SpecError(told, "sink.format")
         if not pictures:
             raise SpecError("imagefolder needs a column of pictures; write another format", "sink.format")
         for name in schema.names:

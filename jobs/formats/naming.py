@@ -9,6 +9,7 @@ from operators import images
 
 _READABLE = 80
 _UNKNOWN = "bin"
+_RECORDINGS = {b"WAVE": "wav", b"ftyp": "mp4"}
 
 
 def key(row_id: str) -> str:
@@ -21,6 +22,10 @@ def key(row_id: str) -> str:
     return f"{readable}-{hashlib.blake2b(row_id.encode(), digest_size=6).hexdigest()}"
 
 
-def ending(picture: bytes) -> str:
-    """The ending of a picture's own format; ``bin`` where it is in none that is known."""
-    return images.ending(picture) or _UNKNOWN
+def ending(data: bytes) -> str:
+    """The ending of a picture's or recording's own format; ``bin`` where it is in none that is known."""
+    return images.ending(data) or _recording(data) or _UNKNOWN
+
+
+def _recording(data: bytes) -> str | None:
+    return _RECORDINGS.get(data[8:12]) or _RECORDINGS.get(data[4:8])

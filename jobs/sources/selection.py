@@ -181,9 +181,11 @@ def fetched(column: pa.ChunkedArray, folder: Folder) -> pa.ChunkedArray:
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    """The field, and of what its file said of it only what extension types and tensors need."""
+    """The field, and of what its file said of it only what extension types, recordings and tensors need."""
     metadata = field.metadata or {}
     if columns.is_tensor(field.type):
         return field.with_metadata({key: value for key, value in metadata.items() if not key.startswith(b"PARQUET:")})
-    kept = {key: value for key, value in metadata.items() if key.startswith(b"ARROW:extension")}
+    kept = {
+        key: value for key, value in metadata.items() if key.startswith((b"ARROW:extension", columns.FEATURE.encode()))
+    }
     return field.with_metadata(kept or None)

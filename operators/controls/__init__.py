@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import PlainSerializer
 
@@ -15,7 +15,7 @@ for _file in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
 
 
-def _below(spec: type[ControlSpec]) -> list[type[ControlSpec]]:
+def _below(spec: Any) -> list[type[ControlSpec]]:
     return [found for child in spec.__subclasses__() for found in (child, *_below(child)) if hasattr(found, "kind")]
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from operators.base import Column, Kind, column_options, required, values
 from operators.errors import RowError, ValueInvalidError
@@ -33,7 +33,11 @@ class Touches(StrEnum):
     WEIGHTS = "changes the network's weights"
     OTHER_WEIGHTS = "puts other weights in the place of the network's"
     PICTURE_PROMPT = "puts a picture in place of the text"
+    LABELS = "tells the network of a picture beside the text"
+    PLAIN = "asks the network also without what controls give it"
+    OWN_MODEL = "needs a model that was made for it"
     GUIDANCE = "guides by passes of its own"
+    PREDICTION = "changes the guided prediction"
     TWO_SIDES = "denoises the source beside the edit"
 
 
@@ -59,6 +63,11 @@ class ControlSpec(BaseModel, ABC):
 
     extra_channels: ClassVar[int] = 0
     """Channels that the network is given beside the latents."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Subfolders of the step's own model whose weights it loads."""
+        return ()
 
     def reads(self) -> dict[str, Kind]:
         """The columns that options name."""
@@ -104,6 +113,10 @@ class Control(ABC, Generic[C, P]):
         self.spec = spec
         self.family = family
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights of each model that it loaded, by the model's name."""
+        return {}
+
     reads_all_texts: ClassVar[bool] = False
     """Whether :meth:`prepare` is told a row's texts as they are to be encoded, those of other controls among them."""
 
@@ -116,6 +129,21 @@ class Control(ABC, Generic[C, P]):
                 None for a row that can't be used anyway.
         """
         return row_options(self.spec, self.spec.per_row, table)  # type: ignore[return-value]
+
+    def fit(
+        self,
+        asked: list[P | RowError],
+        table: pa.Table,  # noqa: ARG002
+        sizes: Sequence[tuple[int, int] | None],  # noqa: ARG002
+    ) -> list[P | RowError]:
+        """What is needed of every row at its picture's size; as :meth:`prepare` has it unless overridden.
+
+        Args:
+            asked: of every row, or why the row can't be used.
+            table: as for :meth:`prepare`.
+            sizes: of every row, width and height in pixels; None for a row that can't be used anyway.
+        """
+        return asked
 
     def texts(self, asked: P) -> tuple[str, ...]:  # noqa: ARG002
         """Texts of a row that :meth:`join` encodes, beside those of the step."""
@@ -147,6 +175,12 @@ class Control(ABC, Generic[C, P]):
         """
 
 
+LISTED = BeforeValidator(
+    lambda given: [part for part in map(str.strip, given.split(",")) if part] if isinstance(given, str) else given
+)
+"""Lets a list be one text, as a column holds it, with commas between its parts."""
+
+
 def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list[dict[str, Any] | RowError]:
     """The options of every row by name, those from columns held to the limits that constants have."""
     given = {name: values(getattr(model, name), table) for name in names}
@@ -155,7 +189,8 @@ def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list
 
 
 def _limits(model: BaseModel, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(type(model).model_fields[name].annotation)
+    annotation: Any = type(model).model_fields[name].annotation
+    return TypeAdapter(annotation)
 
 
 def _row(given: dict[str, list[Any]], limits: dict[str, TypeAdapter[Any]], row: int) -> dict[str, Any] | RowError:

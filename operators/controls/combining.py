@@ -9,13 +9,20 @@ from operators.controls.base import ControlSpec, Touches
 
 _NO_WHOLE_MAP = "where it is predicted in windows, no attention map is of the whole picture"
 _OWN_GUIDANCE = "guidance by passes of its own has no place for another"
+_PLAIN = "the step also asks the network without controls, which such a model can't do without"
 _TWO_SIDES = "the source's side would be changed with the edit's"
 
 APART: dict[frozenset[Touches], str] = {
     frozenset({Touches.WINDOWS, Touches.MAPS}): _NO_WHOLE_MAP,
     frozenset({Touches.WINDOWS, Touches.GRADIENT}): _NO_WHOLE_MAP,
     frozenset({Touches.GRADIENT}): "each would move the latents away from where the other one moves them",
+    frozenset({Touches.OWN_MODEL}): "each needs a model that was made for it",
     frozenset({Touches.CHANNELS}): "a network has room for one kind of channels beside the latents",
+    frozenset({Touches.LABELS}): "a network has room for one picture beside the text",
+    frozenset({Touches.PLAIN, Touches.CHANNELS}): _PLAIN,
+    frozenset({Touches.PLAIN, Touches.LABELS}): _PLAIN,
+    frozenset({Touches.PLAIN, Touches.PICTURE_PROMPT}): _PLAIN,
+    frozenset({Touches.PICTURE_PROMPT, Touches.GRADIENT}): "there is no text whose attention could be held",
     frozenset({Touches.OTHER_WEIGHTS}): "only one of them can have its weights in the network's place",
     frozenset({Touches.PICTURE_PROMPT, Touches.TEXT}): "there is no text where a picture stands in its place",
     frozenset({Touches.PICTURE_PROMPT}): "only one picture can stand in the place of the text",

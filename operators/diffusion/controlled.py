@@ -36,14 +36,31 @@ class ControlledSpec(DiffusionSpec, ABC):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        check_together(self.controls, self.touches, self.kind)
+        check_together(self.controls, self.touched, self.kind)
         return self
+
+    @property
+    def touched(self) -> frozenset[Touches]:
+        """The same with the options given."""
+        return self.touches
 
     @property
     def extra_channels(self) -> tuple[int, ...]:
         """Channels that the controls give the network, or else those of the step."""
         given = sum(control.extra_channels for control in self.controls)
         return (given,) if given else super().extra_channels
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Subfolders of the model whose weights are loaded, also by controls."""
+        further = tuple(part for control in self.controls for part in control.parts)
+        has_text = all(Touches.PICTURE_PROMPT not in control.touches for control in self.controls)
+        return (*(part for part in super().parts if has_text or part != "text_encoder"), *further)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a control tells the network of a picture beside the text."""
+        return any(Touches.LABELS in control.touches for control in self.controls)
 
     @property
     def always_guided(self) -> bool:
@@ -80,6 +97,14 @@ class Row(Protocol):
         """What it shall show, what it shall keep away from, and others that are encoded."""
 
     @property
+    def width(self) -> int:
+        """Pixels of the picture that is made."""
+
+    @property
+    def height(self) -> int:
+        """The same."""
+
+    @property
     def controls(self) -> tuple[Any, ...]:
         """What each control needs of it."""
 
@@ -102,21 +127,27 @@ class Controls:
         self._family = family
         self._controls = [control.load(family, spec.allow_pickle) for control in spec.controls]
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, by the model's name."""
+        return {name: digest for control in self._controls for name, digest in control.digests().items()}
+
     def prepared(self, table: pa.Table, rows: Sequence[R | RowError]) -> list[R | RowError]:
         """The rows with what each control needs of them, or why a row can't be used.
 
         Args:
             table: that the rows were prepared from.
-            rows: dataclasses with ``texts``, as :meth:`Control.prepare` takes them, and a field ``controls``.
+            rows: dataclasses with ``texts``, as :meth:`Control.prepare` takes them, a size, and a field ``controls``.
         """
         texts = [None if isinstance(row, RowError) else row.texts for row in rows]
+        sizes = [None if isinstance(row, RowError) else (row.width, row.height) for row in rows]
         early = [control for control in self._controls if not control.reads_all_texts]
         prepared = {control: control.prepare(table, texts) for control in early}
         per_row = zip(*prepared.values(), strict=True) if early else repeat((), len(rows))
         told = [_all_texts(own, list(zip(early, one, strict=True))) for own, one in zip(texts, per_row, strict=True)]
         late = [control for control in self._controls if control.reads_all_texts]
         prepared |= {control: control.prepare(table, told) for control in late}
-        asked = zip(*map(prepared.__getitem__, self._controls), strict=True) if prepared else repeat((), len(rows))
+        per_control = [control.fit(prepared[control], table, sizes) for control in self._controls]
+        asked = zip(*per_control, strict=True) if per_control else repeat((), len(rows))
         return [_with(row, one) for row, one in zip(rows, asked, strict=True)]
 
     def encode(self, rows: Sequence[Row], texts: Sequence[str]) -> Prompts:

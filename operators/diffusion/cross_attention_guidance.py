@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators.diffusion.attention import CrossAttention
+from operators.diffusion.attention import AttentionMaps
 from operators.diffusion.ddim import Way
 from operators.diffusion.loop import Method, Predict, guide
 
@@ -25,7 +25,7 @@ class Reference:
     """
 
     def __init__(
-        self, layers: CrossAttention, predict: Predict, way: Way, latents: Tensor, guidance_scale: Tensor
+        self, layers: AttentionMaps, predict: Predict, way: Way, latents: Tensor, guidance_scale: Tensor
     ) -> None:
         self.latents = latents
         self._layers, self._predict, self._way, self._guidance_scale = layers, predict, way, guidance_scale
@@ -37,7 +37,7 @@ class Reference:
         guided = guide(passes, self._guidance_scale)
         noise = self._way.prediction(guided, self.latents, timestep)
         self.latents = self._way.step(noise, timestep, self.latents, [])
-        return maps
+        return list(maps.values())
 
 
 class CrossAttentionGuidance(Method):
@@ -56,7 +56,7 @@ class CrossAttentionGuidance(Method):
     """
 
     def __init__(
-        self, layers: CrossAttention, predict: Predict, reference: Reference, places: Tensor, amount: Tensor
+        self, layers: AttentionMaps, predict: Predict, reference: Reference, places: Tensor, amount: Tensor
     ) -> None:
         self._layers, self._predict, self._reference = layers, predict, reference
         self._places, self._amount = places, amount.view(1, -1, 1, 1, 1)
@@ -64,7 +64,7 @@ class CrossAttentionGuidance(Method):
     def before(self, inputs: Tensor, timestep: Tensor) -> Tensor:
         """The latents of every pass after the gradient step; in the first they go on, in the second they predict.
 
-        Passes beyond those of ``predict`` predict what goes on.
+        Passes beyond those of ``predict`` are moved as what goes on is.
         """
         passes = self._predict.passes
         held = self._reference.step(timestep)
@@ -74,12 +74,12 @@ class CrossAttentionGuidance(Method):
                 self._predict(moved, timestep)
             apart = [
                 (now - self._of_rows(then, passes)).square().sum((2, 3)).mean(1).sum()
-                for now, then in zip(maps, held, strict=True)
+                for now, then in zip(maps.values(), held, strict=True)
             ]
             loss = torch.stack(apart).sum()
             (gradient,) = torch.autograd.grad(loss / passes, moved)
         moved = inputs[:passes] - self._amount * gradient
-        return torch.cat([moved, moved[:1].expand(len(inputs) - passes, *moved.shape[1:])])
+        return torch.cat([moved, inputs[passes:] + (moved[0] - inputs[0])])
 
     def _of_rows(self, maps: Tensor, passes: int) -> Tensor:
         per_pass = maps.view(passes, -1, *maps.shape[1:])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from operators.diffusion.noise_level import PREDICTIONS, NoiseLevel
 from operators.errors import ModelError, ValueInvalidError
 
 
@@ -36,7 +37,7 @@ class Ddim:
         if not 1 <= steps <= trained:
             raise ValueInvalidError(f"steps is {steps}, but must be in 1..{trained}")
         self._kind = scheduler.config.prediction_type
-        if self._kind not in ("epsilon", "v_prediction", "sample"):
+        if self._kind not in PREDICTIONS:
             raise ModelError(f"the model predicts {self._kind!r}; DDIM takes epsilon, v_prediction or sample")
         kind: Any = DDIMScheduler
         own = kind.from_config(scheduler.config)
@@ -45,25 +46,22 @@ class Ddim:
         alphas = scheduler.alphas_cumprod.double()[self.timesteps]
         self.levels: list[float] = [float(own.final_alpha_cumprod), *alphas.tolist()]
 
+    def at(self, level: int) -> NoiseLevel:
+        """What latents at a level are made of; zero picture is kept off zero."""
+        kept = max(self.levels[level], 1e-8)
+        return NoiseLevel(math.sqrt(kept), math.sqrt(1 - kept), self._kind)
+
     def epsilon(self, predicted: Tensor, latents: Tensor, level: int) -> Tensor:
-        """The noise in latents at a level, of what the network predicted there (Salimans and Ho 2022, appendix D)."""
-        kept, noise = self._shares(level)
-        match self._kind:
-            case "v_prediction":
-                return kept * predicted + noise * latents
-            case "sample":
-                return (latents - kept * predicted) / noise
-        return predicted
+        """The noise in latents at a level, of what the network predicted there."""
+        return self.at(level).epsilon(predicted, latents)
 
     def clean(self, epsilon: Tensor, latents: Tensor, level: int) -> Tensor:
         """The picture that latents at a level would be without their noise."""
-        kept, noise = self._shares(level)
-        return (latents - noise * epsilon) / kept
+        return self.at(level).clean(epsilon, latents)
 
     def noised(self, clean: Tensor, noise: Tensor, level: int) -> Tensor:
         """Noise on top of clean latents, as a level has it."""
-        kept, share = self._shares(level)
-        return kept * clean + share * noise
+        return self.at(level).noised(clean, noise)
 
     def move(self, epsilon: Tensor, latents: Tensor, level: int, to: int) -> Tensor:
         """Latents at a level, taken to another one along their noise."""
@@ -82,11 +80,6 @@ class Ddim:
         top = len(self.timesteps) if end is None else end
         return Way(self, [(level, level + 1, level) for level in range(top)])
 
-    def _shares(self, level: int) -> tuple[float, float]:
-        """How much of the picture and of the noise latents at a level are made of; zero picture is kept off zero."""
-        kept = max(self.levels[level], 1e-8)
-        return math.sqrt(kept), math.sqrt(1 - kept)
-
 
 class Way:
     """Steps from level to level, as the denoising loop takes them: ``(from, to, place of the timestep)``."""
@@ -99,6 +92,10 @@ class Way:
     def scale(self, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
         """The latents: DDIM does not scale."""
         return latents
+
+    def level(self, timestep: Tensor) -> NoiseLevel:
+        """What latents at a timestep are made of."""
+        return self._ddim.at(self._moves[int(timestep)][0])
 
     def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
         """The noise, whatever the network predicts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +33,7 @@ class Denoising:
         methods: what changes the way, in this order.
         windowed: makes of a network's answer to all latents one in parts.
         worded: makes of a text of every row what is to be encoded.
+        watched: what is entered while a step's passes are predicted, and not while methods predict for themselves.
     """
 
     family: StableDiffusion
@@ -46,6 +48,7 @@ class Denoising:
     methods: list[Method] = field(default_factory=list)
     windowed: Callable[[Predictor], Predict] | None = None
     worded: Callable[[Sequence[str]], list[str]] = list
+    watched: list[Callable[[], AbstractContextManager[None]]] = field(default_factory=list)
 
     @property
     def conditional(self) -> int:
@@ -65,9 +68,18 @@ class Denoising:
         """The network under some of the passes, or all."""
         chosen = range(len(self.prompts)) if passes is None else passes
         predictor = Predictor(
-            self.family, [self.prompts[at] for at in chosen], self._channels(chosen), self.conditionings
+            self.family,
+            [self.prompts[at] for at in chosen],
+            self._channels(chosen),
+            [conditioning.of_passes(chosen) for conditioning in self.conditionings],
         )
         return predictor if self.windowed is None else self.windowed(predictor)
+
+    def predictor_of(self, rows: Tensor, prompts: Sequence[Prompts]) -> Predictor:
+        """The network under other prompts in place of the first passes', and else as for some of the rows."""
+        channels = self._channels(range(len(prompts)))
+        given = None if channels is None else channels[:, rows]
+        return Predictor(self.family, prompts, given, self.conditionings_of(rows))
 
     def conditionings_of(self, rows: Tensor) -> list[Conditioning]:
         """What the network is given beside the text, of some of the rows."""
@@ -76,11 +88,30 @@ class Denoising:
     def __call__(self, latents: Tensor) -> Tensor:
         """Latents ``(n, c, h, w)`` after the last timestep, of those at the first."""
         guidance = self.guidance or (guide if self.guided else unguided)
-        return denoise(
-            self.predictor(), self.schedule, latents, self.guidance_scale, self.generators, self.methods, guidance
-        )
+        predict = Watched(self.predictor(), self.watched)
+        return denoise(predict, self.schedule, latents, self.guidance_scale, self.generators, self.methods, guidance)
 
     def _channels(self, chosen: Sequence[int]) -> Tensor | None:
         if self.channels is None or self.channels.ndim == 4:
             return None if self.channels is None else self.channels.expand(len(chosen), *self.channels.shape)
         return self.channels[list(chosen)]
+
+
+class Watched:
+    """A network that is watched while it predicts.
+
+    Args:
+        predict: the network under its conditions.
+        watches: what is entered meanwhile.
+    """
+
+    def __init__(self, predict: Predict, watches: Sequence[Callable[[], AbstractContextManager[None]]]) -> None:
+        self.passes = predict.passes
+        self._predict, self._watches = predict, watches
+
+    def __call__(self, inputs: Tensor, timestep: Tensor) -> Tensor:
+        """The network's answer."""
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.enter_context(watch())
+            return self._predict(inputs, timestep)

@@ -10,6 +10,7 @@ from torch import Tensor
 from operators.diffusion.ddim import Ddim
 from operators.diffusion.loop import Predict, guide
 from operators.diffusion.noise import row_noise
+from operators.diffusion.noise_level import NoiseLevel
 
 
 class DpmEncoder:
@@ -38,6 +39,10 @@ class DpmEncoder:
     def scale(self, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
         """The latents: DDIM does not scale."""
         return latents
+
+    def level(self, timestep: Tensor) -> NoiseLevel:
+        """What latents at a timestep are made of."""
+        return self._ddim.at(self._levels[int(timestep)])
 
     def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
         """The noise, whatever the network predicts."""

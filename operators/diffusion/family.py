@@ -20,7 +20,7 @@ from operators.diffusion.noise import row_noise
 from operators.diffusion.predictor import Predictor
 from operators.diffusion.prompts import Prompts
 from operators.diffusion.vocabulary import Vocabulary
-from operators.models.loading import ModelFiles, Precision, pick_dtype, without_progress_bars
+from operators.models.loading import ModelFiles, Precision, load_network, pick_dtype
 
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 _TEXTS_KEPT = 256
@@ -39,6 +39,7 @@ class StableDiffusion:
         dtype: that the networks compute in; latents are in single precision everywhere else.
 
     Attributes:
+        files: that it was loaded from.
         scheduler: the model's own.
         channels: channels of the latents.
         extra_channels: channels that the network takes beside the latents.
@@ -55,7 +56,7 @@ class StableDiffusion:
         vae_class = index["vae"][1]
         if vae_class not in _AUTOENCODERS:
             raise files.refuse(f"has a {vae_class}; this step takes {' or '.join(_AUTOENCODERS)}")
-        self.device, self.dtype, self._files = device, dtype, files
+        self.device, self.dtype, self.files = device, dtype, files
         self._text_encoders = self._loaded_text_encoders()
         self._vae = self._network(getattr(diffusers, vae_class), "vae", torch_dtype=self._vae_dtype)
         self.unet = self._network(UNet2DConditionModel, "unet", torch_dtype=dtype)
@@ -72,6 +73,7 @@ class StableDiffusion:
         self._encode: Encode | None = None
         self._left_out: LeftOut | None = None
         self._worded: tuple[Callable[[str], str], ...] = ()
+        self._beyond = 0
 
     @property
     def text_encoders(self) -> tuple[tuple[Any, Any], ...]:
@@ -117,10 +119,23 @@ class StableDiffusion:
         finally:
             self._text_encoders = before
 
+    @contextmanager
+    def decoding_around(self, latents: int) -> Iterator[None]:
+        """Decode as if the left and right edges of pictures met, while this lasts.
+
+        Args:
+            latents: that each edge is shown of what lies beyond it.
+        """
+        before, self._beyond = self._beyond, latents
+        try:
+            yield
+        finally:
+            self._beyond = before
+
     @property
     def digest(self) -> str:
         """SHA-256 of the weights."""
-        return self._files.digest
+        return self.files.digest
 
     def encode_prompts(self, texts: Sequence[str]) -> Prompts:
         """Embeddings of ``n`` texts; each distinct one is encoded once while it is remembered."""
@@ -161,10 +176,14 @@ class StableDiffusion:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures ``(n, 3, H, W)`` in 0..1 of latents; few at a time, to bound memory."""
-        scaled = (latents / self._vae.config.scaling_factor).to(self._vae_dtype, memory_format=torch.channels_last)
+        width = latents.shape[-1]
+        beyond = min(self._beyond, width)
+        around = torch.cat([latents[..., width - beyond :], latents, latents[..., :beyond]], -1)
+        scaled = (around / self._vae.config.scaling_factor).to(self._vae_dtype, memory_format=torch.channels_last)
         rows = _rows_at_once(*(side * self.factor for side in scaled.shape[-2:]))
         pixels = [self._vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
-        return (torch.cat(pixels).float().contiguous() / 2 + 0.5).clamp(0, 1)
+        shown = torch.cat(pixels).narrow(-1, beyond * self.factor, width * self.factor)
+        return (shown.float().contiguous() / 2 + 0.5).clamp(0, 1)
 
     def predictor(self, *prompts: Prompts, channels: Tensor | None = None) -> Predictor:
         """The network under one or more sets of conditions, as the loop calls it.
@@ -184,7 +203,7 @@ class StableDiffusion:
         return self.dtype
 
     def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
-        tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer"))
+        tokenizer = CLIPTokenizer.from_pretrained(self.files.part("tokenizer"))
         return ((tokenizer, self._network(CLIPTextModel, "text_encoder", dtype=self.dtype)),)
 
     def encode_texts(self, texts: Sequence[str]) -> Prompts:
@@ -222,11 +241,22 @@ class StableDiffusion:
         return str(tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
 
     def _network(self, kind: Any, part: str, **options: Any) -> Any:
-        with without_progress_bars():
-            network = kind.from_pretrained(
-                self._files.part(part), use_safetensors=self._files.use_safetensors, **options
-            )
-        return network.to(self.device).eval().requires_grad_(False)
+        return load_network(kind, self.files, self.device, part, **options)
+
+
+class ImageVariation(StableDiffusion):
+    """Stable Diffusion that is told by a picture: without a text encoder, and what is said in words is left out."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Prompts:
+        """Zeros, no condition at all, for each of ``n`` texts."""
+        width = self.unet.config.cross_attention_dim
+        return Prompts(torch.zeros(len(texts), 1, width, dtype=self.dtype, device=self.device))
+
+    def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
+        return ()
+
+    def _beyond_the_last(self, text: str) -> str:
+        return text
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -240,7 +270,7 @@ class StableDiffusionXL(StableDiffusion):
     def encode_negative_prompts(self, texts: Sequence[str]) -> Prompts:
         """As for the others; for an empty text, zeros, if the model was trained so."""
         given = self.encode_prompts(texts)
-        if not self._files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
+        if not self.files.json("model_index.json").get("force_zeros_for_empty_prompt", True):
             return given
         told = torch.tensor([bool(text) for text in texts], device=self.device)
         pooled = None if given.pooled is None else given.pooled * told.view(-1, 1)
@@ -254,7 +284,7 @@ class StableDiffusionXL(StableDiffusion):
         return {"encoder_hidden_states": prompts.hidden, "added_cond_kwargs": added}
 
     def _loaded_text_encoders(self) -> tuple[tuple[Any, Any], ...]:
-        tokenizer = CLIPTokenizer.from_pretrained(self._files.part("tokenizer_2"))
+        tokenizer = CLIPTokenizer.from_pretrained(self.files.part("tokenizer_2"))
         encoder = self._network(CLIPTextModelWithProjection, "text_encoder_2", dtype=self.dtype)
         return (*super()._loaded_text_encoders(), (tokenizer, encoder))
 
@@ -277,9 +307,20 @@ _FAMILIES: dict[str, type[StableDiffusion]] = {
     "StableDiffusionPix2PixZeroPipeline": StableDiffusion,
     "StableDiffusionDiffEditPipeline": StableDiffusion,
     "CycleDiffusionPipeline": StableDiffusion,
+    "StableDiffusionControlNetPipeline": StableDiffusion,
+    "StableDiffusionControlNetImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionControlNetInpaintPipeline": StableDiffusion,
+    "StableDiffusionAdapterPipeline": StableDiffusion,
+    "StableDiffusionDepth2ImgPipeline": StableDiffusion,
+    "StableUnCLIPImg2ImgPipeline": StableDiffusion,
+    "StableDiffusionImageVariationPipeline": ImageVariation,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusionXLImg2ImgPipeline": StableDiffusionXL,
     "StableDiffusionXLInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetImg2ImgPipeline": StableDiffusionXL,
+    "StableDiffusionXLControlNetInpaintPipeline": StableDiffusionXL,
+    "StableDiffusionXLAdapterPipeline": StableDiffusionXL,
 }
 """What wraps a model, by the pipeline that its folder was saved from."""
 
@@ -292,6 +333,7 @@ def load_family(
     precision: Precision = Precision.AUTO,
     compiled: bool = False,
     extra_channels: Sequence[int] = (0,),
+    is_labelled: bool = False,
 ) -> StableDiffusion:
     """The model in a folder; steps of one process that ask for the same one share it.
 
@@ -301,15 +343,16 @@ def load_family(
         precision: that its networks compute in.
         compiled: compile the denoiser with ``torch.compile``.
         extra_channels: that the step can give the network beside the latents.
+        is_labelled: whether the step tells the network of a picture beside the text.
 
     Raises:
-        ModelError: the folder holds another kind of model, or one that takes other channels.
+        ModelError: the folder holds another kind of model, or one that takes other channels or labels.
     """
     name = files.json("model_index.json").get("_class_name")
     if name not in _FAMILIES:
         raise files.refuse(f"is a {name}; this step takes {', '.join(_FAMILIES)}")
     dtype = pick_dtype(device, precision)
-    key = (files.folder.resolve(), files.use_safetensors, str(device), dtype, compiled)
+    key = (files.folder.resolve(), tuple(files.weights), files.use_safetensors, str(device), dtype, compiled)
     family = _LOADED.get(key)
     if family is None:
         family = _LOADED[key] = _FAMILIES[name](files, device, dtype)
@@ -320,6 +363,9 @@ def load_family(
         raise files.refuse(
             f"takes {family.channels + family.extra_channels} channels of latents; this step gives {wanted}"
         )
+    if (family.unet.class_embedding is not None) is not is_labelled:
+        is_told = "is told of a picture beside the text: it needs the control `unclip`"
+        raise files.refuse("takes no picture beside the text: it can't have `unclip`" if is_labelled else is_told)
     return family
 
 

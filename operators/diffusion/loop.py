@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from operators.diffusion.noise_level import NoiseLevel
+
 
 class Predict(Protocol):
     """The network under one or more sets of conditions."""
@@ -27,6 +29,9 @@ class Schedule(Protocol):
 
     def scale(self, latents: Tensor, timestep: Tensor) -> Tensor:
         """What the network is given of the latents at a timestep."""
+
+    def level(self, timestep: Tensor) -> NoiseLevel:
+        """What of picture and noise the network is given at a timestep."""
 
     def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
         """What :meth:`step` takes, of what the network predicted."""

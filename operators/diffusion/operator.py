@@ -33,7 +33,9 @@ class DiffusionOperator(Operator[S, P]):
         from operators.diffusion.family import load_family
 
         super().__init__(spec, step, batch_rows)
-        self._family = load_family(spec.files(), pick_device(device), spec.precision, compiled, spec.extra_channels)
+        self._family = load_family(
+            spec.files(), pick_device(device), spec.precision, compiled, spec.extra_channels, spec.is_labelled
+        )
         self._defaults: dict[str, Any] = {}
 
     def digests(self) -> dict[str, str]:

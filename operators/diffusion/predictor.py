@@ -38,6 +38,10 @@ class Window:
         rows, columns = ((places[:, None] * factor + inside).flatten() for places in (self.rows, self.columns))
         return Window(rows, columns)
 
+    def reduced(self, factor: int) -> Window:
+        """The same window of something with one value for ``factor`` latents in each direction."""
+        return Window(self.rows[::factor] // factor, self.columns[::factor] // factor)
+
 
 class Conditioning(ABC):
     """What the network is given beside latents, timestep and text: by another network, or of a picture."""
@@ -59,6 +63,10 @@ class Conditioning(ABC):
     @abstractmethod
     def __getitem__(self, rows: Tensor) -> Conditioning:
         """The same for some of the rows."""
+
+    def of_passes(self, passes: Sequence[int]) -> Conditioning:  # noqa: ARG002
+        """The same where only these of all passes are predicted; nothing changes unless overridden."""
+        return self
 
 
 class Predictor:

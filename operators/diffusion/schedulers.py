@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from operators.diffusion.noise_level import NoiseLevel
+
 _SHORT: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "ddpm": ("DDPMScheduler", {}),
@@ -160,6 +162,16 @@ class Sampling:
         """What the network is given of the latents at a timestep."""
         scaled: Tensor = self._scheduler.scale_model_input(latents, timestep)
         return scaled
+
+    def level(self, timestep: Tensor) -> NoiseLevel:
+        """What the network is given at a timestep, which is scaled to be of variance 1, is made of."""
+        import torch
+
+        from operators.diffusion.noise_level import NoiseLevel
+
+        picture = torch.ones(1, 1, 1, 1, device=timestep.device)
+        kept = self.scale(self.noised(picture, torch.zeros_like(picture), timestep), timestep).clamp(min=1e-4)
+        return NoiseLevel(kept, (1 - kept.square()).sqrt(), self._scheduler.config.prediction_type)
 
     def prediction(self, predicted: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:  # noqa: ARG002
         """The prediction as it is: the scheduler knows what its model predicts."""

@@ -33,6 +33,16 @@ class DiffusionSpec(Spec, ABC):
         return (0,)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Subfolders of the model whose weights are loaded."""
+        return ("text_encoder", "unet", "vae")
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the step tells the network of a picture beside the text."""
+        return False
+
+    @property
     def usual_guidance(self) -> float:
         """The guidance scale where none is given."""
         return 3.0 if self.model.origin is Origin.BUILTIN else 7.5
@@ -51,4 +61,4 @@ class DiffusionSpec(Spec, ABC):
 
     def files(self) -> ModelFiles:
         """The model's files on this machine."""
-        return diffusion_files(self.model, self.allow_pickle)
+        return diffusion_files(self.model, self.allow_pickle, self.parts)

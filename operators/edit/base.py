@@ -245,6 +245,10 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         self._controls = Controls(spec, self._family)
         self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's weights, also of those that controls loaded."""
+        return super().digests() | self._controls.digests()
+
     @abstractmethod
     def edited(self, batch: list[EditRow]) -> Edited:
         """Edit a batch of rows of one group, on the device and without gradients."""
@@ -339,7 +343,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         from operators.diffusion.denoising import Denoising
 
         scales = self._per_row([max(1.0, row.guidance_scale) for row in rows])
-        denoising = Denoising(self._family, schedule, prompts, scales, generators, len(prompts) > 1, **given)
+        denoising = Denoising(self._family, schedule, [*prompts], scales, generators, len(prompts) > 1, **given)
         self._controls.join(denoising, [row.controls for row in rows])
         return denoising
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from operators import columns
 from operators.base import Column, Kind
+from operators.controls import Touches
 from operators.edit.base import Edit, Edited, Editor, EditRow
 from operators.edit.inverted import Start, check_inverted
 from operators.errors import MaskError, RowError, ValueInvalidError
@@ -42,6 +43,7 @@ _THRESHOLDS = {Yardstick.PEAK: 0.5, Yardstick.MEAN: 1.5}
 class DiffEdit(Edit):
     """Change a picture where the source's and the target's prompts disagree about it, and nowhere else."""
 
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.PLAIN})
     samplers: ClassVar[tuple[str, ...]] = ("ddim", "DDIMScheduler")
     per_row: ClassVar[dict[str, Kind]] = {
         "strength": Kind.NUMBER,
@@ -129,6 +131,7 @@ class DiffEditor(Editor[DiffEdit]):
         """Mask, trajectory, and the way back; rows of one source row share picture and trajectory."""
         from operators.diffusion.ddim import Ddim
         from operators.diffusion.masks import Blend
+        from operators.diffusion.noise import row_generators
 
         ddim = Ddim(self._scheduler, batch[0].steps)
         top, level = self._levels(batch[0])
@@ -136,7 +139,8 @@ class DiffEditor(Editor[DiffEdit]):
         trajectory = self._trajectory(sources, ddim, top)[:, places]
         target = self._controls.encode(batch, [row.target or "" for row in batch])
         mask = self._mask(batch, trajectory[0], ddim, level)
-        denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), [])
+        generators = row_generators(row.seed for row in batch)
+        denoising = self._denoising(batch, ddim.sampling(top), self._guided(batch, target), generators)
         denoising.methods.append(Blend(mask, trajectory))
         latents = denoising(trajectory[top])
         covers = mask.flatten(1).any(1).tolist()

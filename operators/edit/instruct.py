@@ -32,7 +32,7 @@ class Instruct(Edit):
     What the picture shows need not be known.
     """
 
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GUIDANCE, Touches.CHANNELS})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GUIDANCE, Touches.CHANNELS, Touches.OWN_MODEL})
     per_row: ClassVar[dict[str, Kind]] = {"image_guidance_scale": Kind.NUMBER}
 
     method: Literal["instruct"] = Field("instruct", description="how to edit")

@@ -65,6 +65,11 @@ class Pix2PixZero(Edit):
         return {"cross_attention_guidance": _AMOUNTS[self.start]}
 
     @property
+    def touched(self) -> frozenset[Touches]:
+        """Also the network without what controls give it, where this step inverts."""
+        return self.touches | {Touches.PLAIN} if self.start is Start.PICTURE else self.touches
+
+    @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if this step inverts."""
         return self.image if self.start is Start.PICTURE else None
@@ -142,7 +147,7 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         from operators.diffusion.attention import readable
         from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
         from operators.diffusion.ddim import Ddim
-        from operators.diffusion.predictor import Predictor
+        from operators.diffusion.noise import row_generators
         from operators.diffusion.rendering import render
 
         family = self._family
@@ -154,10 +159,11 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         prompts = self._guided(sources, own)
         edited = self._guided(batch, own[places] + self._directions(batch))
         amount = self._per_row([row.options["cross_attention_guidance"] for row in batch])
-        denoising = self._denoising(batch, ddim.sampling(), edited, [])
+        generators = row_generators(row.seed for row in batch)
+        denoising = self._denoising(batch, ddim.sampling(), edited, generators)
         with readable(family.unet) as layers:
             scales = self._per_row([row.guidance_scale for row in sources])
-            predict = Predictor(family, prompts, conditionings=denoising.conditionings_of(firsts))
+            predict = denoising.predictor_of(firsts, prompts)
             reference = Reference(layers, predict, ddim.sampling(), begin, scales)
             predict_edited = denoising.predictor(range(len(edited)))
             denoising.methods.append(CrossAttentionGuidance(layers, predict_edited, reference, places, amount))

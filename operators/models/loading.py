@@ -131,9 +131,55 @@ def pick_device(name: str | None = None) -> torch.device:
     return found or torch.device("cpu")
 
 
-def diffusion_files(ref: ModelRef, allow_pickle: bool = False) -> ModelFiles:
-    """A Stable Diffusion model's files on this machine; errors as for :class:`ModelFiles`."""
-    return ModelFiles(ref, ("text_encoder", "unet", "vae"), allow_pickle, optional=("text_encoder_2",))
+def diffusion_files(
+    ref: ModelRef, allow_pickle: bool = False, parts: Sequence[str] = ("text_encoder", "unet", "vae")
+) -> ModelFiles:
+    """Files of a Stable Diffusion model on this machine; arguments and errors as for :class:`ModelFiles`."""
+    return ModelFiles(ref, parts, allow_pickle, optional=("text_encoder_2",))
+
+
+def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str = ".", **options: Any) -> Any:
+    """A network of a class of diffusers or transformers, for inference.
+
+    Args:
+        kind: the class.
+        files: of the model that it is of.
+        device: where it runs.
+        part: subfolder that it is in.
+        options: of ``from_pretrained``.
+
+    Raises:
+        ModelError: the model has no such subfolder.
+    """
+    with without_progress_bars():
+        network = kind.from_pretrained(files.part(part), use_safetensors=files.use_safetensors, **options)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_processor(files: ModelFiles, part: str = ".") -> Any:
+    """What makes of pictures what a network of transformers takes; arguments and errors as in :func:`load_network`."""
+    from transformers import AutoImageProcessor
+
+    processors: Any = AutoImageProcessor
+    return processors.from_pretrained(files.part(part))
+
+
+def check_architecture(files: ModelFiles, ending: str, lacks: str, part: str = ".") -> None:
+    """Refuse a network of transformers that is for something else.
+
+    Args:
+        files: of the model that it is of.
+        ending: of the names of classes that will do.
+        lacks: what others don't do, as the message says it.
+        part: subfolder that it is in.
+
+    Raises:
+        ModelError: it is, or there is none.
+    """
+    config = files.json(str(Path(part) / "config.json"))
+    kind = ", ".join(config.get("architectures") or ["network of no known kind"])
+    if not kind.endswith(ending):
+        raise files.refuse(f"is a {kind}, which {lacks}")
 
 
 class Precision(StrEnum):

@@ -18,6 +18,7 @@ from jobs.sink import ledger
 from jobs.sink.ledger import Start
 from jobs.stores.store import Store
 from operators import KINDS
+from operators.controls import CONTROLS
 
 JOB = """
 name: quickstart
@@ -95,6 +96,18 @@ def test_an_option_that_one_method_has_otherwise_is_shown_for_all_and_for_that_o
     assert out.count("\nmodel ") == 2
 
 
+def test_controls_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = latentmill(capsys, "controls")
+    assert [line.split()[0] for line in out.splitlines()] == list(CONTROLS)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_every_option_of_a_control_is_described(capsys: pytest.CaptureFixture[str], control: str) -> None:
+    _, out, _ = latentmill(capsys, "controls", control)
+    assert len(out.splitlines()) > 3
+    assert all(len(line.split()) > 3 for line in out.splitlines()[2:] if line)
+
+
 @pytest.mark.parametrize("operator", KINDS)
 def test_every_option_is_described(capsys: pytest.CaptureFixture[str], operator: str) -> None:
     _, out, _ = latentmill(capsys, "operators", operator)
@@ -112,6 +125,7 @@ def test_every_option_is_described(capsys: pytest.CaptureFixture[str], operator:
             "latentmill: Invalid value for '--limit': 0 is not in the range x>=1; see `",
         ),
         (["plan", "x.yaml"], "latentmill: x.yaml: can't read the job file: No such file or directory; check its path"),
+        (["controls", "segga"], "latentmill: there is no control 'segga'; did you mean 'sega'?"),
         (["operators", "captoin"], "latentmill: there is no operator 'captoin'; did you mean 'caption'?"),
     ],
 )
@@ -169,6 +183,7 @@ from jobs.cli import main
 from jobs.sink.ledger import Start
 from jobs.stores.store import Store
 from operators import KINDS
+from operators.controls import CONTROLS
 try:
     main(["plan", {str(job)!r}])
 except SystemExit as ended:

@@ -127,6 +127,26 @@ CHANGED = [
     ("steps: 20", "model: sd15", "7: steps.1.generate.model: 'sd15' is no model: give `builtin:NAME`, a hub id as"),
     ("steps: 20", "model: ./nowhere", "5: steps.1.generate: there is no folder './nowhere'; give a model's folder"),
     ("- caption: {num_beams: 3}", "- capton", "4: steps.0: there is no operator 'capton'; did you mean 'caption'?"),
+    (
+        "steps: 20",
+        "controls: [{sega: {concepts: [{prompt: red}]}}, {segga: {}}]",
+        "7: steps.1.generate.controls.1: there is no control 'segga'; did you mean 'sega'?",
+    ),
+    (
+        "steps: 20",
+        "controls: [3]",
+        "7: steps.1.generate.controls.0: a control is one word with its options, as in `sag:",
+    ),
+    (
+        "steps: 20",
+        "controls: [{sega: {concepts: [{promt: red}]}}]",
+        "7: steps.1.generate.controls.0.sega.concepts.0.promt: there is no option 'promt'; did you mean 'prompt'?",
+    ),
+    (
+        "steps: 20",
+        "controls: [sega]",
+        "7: steps.1.generate.controls.0.sega.concepts: this must be given: what to move along",
+    ),
     ("- caption: {num_beams: 3}", "- 3", "4: steps.0: a step is one operator with its options, as in `caption:"),
     (
         "- caption: {num_beams: 3}",

@@ -140,7 +140,7 @@ def test_operations_outlast_trouble(proxy: tuple[Flaky, Store], trouble: Trouble
     data = os.urandom(100_000)
 
     # More often than the S3 driver tries by itself; that of Google tries for half a minute.
-    times = 8 if trouble is Trouble.STATUS and store.uri.startswith("s3:") else 2
+    times = 6 if trouble is Trouble.STATUS and store.uri.startswith("s3:") else 2
 
     def troubled() -> None:
         middle.inject(Fault(trouble, times=times, code="ServiceUnavailable"))

@@ -200,7 +200,7 @@ def test_maps_can_be_read_and_leave_no_trace(diffusion_folder: Path) -> None:
         torch.testing.assert_close(inside, outside, atol=1e-6, rtol=1e-6)
     assert untouched()
     assert len(maps) == sum(".attn2." in name for name in before)
-    for layer in maps:
+    for layer in maps.values():
         assert layer.shape[0] == 2
         assert (layer.sum(-1) - 1).abs().max() < 1e-5
     with pytest.raises(RuntimeError), readable(family.unet) as layers, layers.maps():
@@ -209,7 +209,7 @@ def test_maps_can_be_read_and_leave_no_trace(diffusion_folder: Path) -> None:
     with readable(family.unet) as layers, layers.maps() as maps:
         given = latents.clone().requires_grad_()
         predict(given, torch.tensor(500))
-        torch.stack([layer.square().mean() for layer in maps]).sum().backward()
+        torch.stack([layer.square().mean() for layer in maps.values()]).sum().backward()
     assert given.grad is not None
     assert float(given.grad.abs().max()) > 0
     assert all(weight.grad is None and not weight.requires_grad for weight in family.unet.parameters())

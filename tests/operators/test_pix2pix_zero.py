@@ -16,7 +16,7 @@ from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_di
 from pydantic import ValidationError
 
 from operators import Column, Pix2PixZero, columns
-from operators.diffusion.attention import CrossAttention, readable
+from operators.diffusion.attention import AttentionMaps, readable
 from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
 from operators.diffusion.ddim import Ddim
 from operators.diffusion.family import load_family
@@ -141,14 +141,14 @@ def test_maps_of_one_step_are_alive_and_the_network_is_as_it_was(
 ) -> None:
     alive: list[int] = []
     known: list[weakref.ref[torch.Tensor]] = []
-    keep = CrossAttention.keep
+    keep = AttentionMaps.keep
 
-    def counted(layers: CrossAttention, probabilities: torch.Tensor) -> None:
+    def counted(layers: AttentionMaps, name: str, probabilities: torch.Tensor) -> None:
         known.append(weakref.ref(probabilities))
         alive.append(sum(reference() is not None for reference in known))
-        keep(layers, probabilities)
+        keep(layers, name, probabilities)
 
-    monkeypatch.setattr(CrossAttention, "keep", counted)
+    monkeypatch.setattr(AttentionMaps, "keep", counted)
     family = load_family(diffusion_files(ModelRef(str(diffusion_folder))), torch.device("cpu"))
     before = dict(family.unet.attn_processors)
     crossing = sum(".attn2." in name for name in before)

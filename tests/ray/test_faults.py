@@ -13,11 +13,7 @@ from tests.faults.sinks import OUTCOMES, Difference
 from tests.flaky import Fault, Trouble
 from tests.servers import SECRET
 
-PLOTS = [
-    [Kind.DRIVER, Kind.CUT],
-    [Kind.WORKER, Kind.REFUSED, Kind.DRIVER],
-    [Kind.NODE, Kind.STORE],
-]
+PLOTS = [[Kind.WORKER, Kind.REFUSED, Kind.DRIVER], [Kind.NODE, Kind.CUT, Kind.STORE]]
 
 LASTING = {
     "access is denied": Fault(Trouble.STATUS, status=403, code="InvalidAccessKeyId"),
@@ -48,13 +44,18 @@ def test_no_fault_loses_or_doubles_a_row(scene: Scene) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_what_lasts_ends_a_job_in_one_line_and_the_next_start_goes_on(scene: Scene) -> None:
-    for line, fault in LASTING.items():
+@pytest.mark.parametrize(
+    "lasting", [["access is denied"], pytest.param(list(LASTING), marks=pytest.mark.long)], ids=["one", "all"]
+)
+def test_what_lasts_ends_a_job_in_one_line_and_the_next_start_goes_on(scene: Scene, lasting: list[str]) -> None:
+    sink = f"lasting-{len(lasting)}"
+    for line in lasting:
+        fault = LASTING[line]
         fault.method, fault.path, fault.times = "PUT", OUTCOMES, 10**9
-        code, said = scene.fails("lasting", fault)
+        code, said = scene.fails(sink, fault)
         assert code == 2, said
-        assert said.startswith(f"{scene.bucket}/lasting: {line}"), said
-    assert scene.goes_on("lasting") == Difference(lost=0, doubled=0, altered=0, orphans=0)
+        assert said.startswith(f"{scene.bucket}/{sink}: {line}"), said
+    assert scene.goes_on(sink) == Difference(lost=0, doubled=0, altered=0, orphans=0)
 
 
 def test_the_secret_of_a_store_is_in_no_log(scene: Scene) -> None:

@@ -21,8 +21,8 @@ from tests.faults.sinks import Reader, looking
 from tests.ray.datasets import files, outcomes, rows
 
 ROOT = Path(__file__).parents[2]
-KILLS = ["driver", "worker"] * 2
-PARTS = 34
+KILLS = ["driver", "worker"]
+PARTS = 20
 
 
 def started(job_file, cluster):

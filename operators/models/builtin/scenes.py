@@ -112,16 +112,34 @@ def draw(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     """Paint scenes: ``(n, 64, 64, 3)`` RGB."""
     pictures = np.empty((len(scenes), SIZE, SIZE, 3), np.uint8)
     for picture, item in zip(pictures, scenes, strict=True):
-        cover = coverage(item.shape, item.x, item.y, item.radius)[..., None]
-        ground = np.array(COLOURS[item.background], np.float32) + _texture(item)[..., None]
-        painted = ground + cover * (np.array(COLOURS[item.colour], np.float32) - ground)
-        picture[:] = np.clip(painted + 0.5, 0, 255)
+        picture[:] = paint([item])
     return pictures
+
+
+def paint(objects: Sequence[Scene]) -> NDArray[np.uint8]:
+    """Paint one picture, ``(64, 64, 3)`` RGB: objects one over the other on the background of the first."""
+    item = objects[0]
+    painted = np.array(COLOURS[item.background], np.float32) + _texture(item)[..., None]
+    for item in objects:
+        cover = coverage(item.shape, item.x, item.y, item.radius)[..., None]
+        painted = painted + cover * (np.array(COLOURS[item.colour], np.float32) - painted)
+    return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 
 
 def masks(scenes: Sequence[Scene]) -> NDArray[np.bool_]:
     """Where the objects are: ``(n, 64, 64)``."""
     return np.stack([coverage(s.shape, s.x, s.y, s.radius) >= 0.5 for s in scenes])
+
+
+def outlines(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Outlines of masks ``(n, h, w)``: white lines one pixel wide on black, ``(n, h, w, 3)`` RGB.
+
+    A pixel of a line lies in the mask, and one of its four neighbours doesn't.
+    """
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    lines = (masks & ~inner).astype(np.uint8) * 255
+    return np.repeat(lines[..., None], 3, 3)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Pipelines of diffusers' own classes, tiny, with random weights."""
