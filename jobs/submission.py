@@ -34,6 +34,7 @@ _STOP_SECONDS = 60
 """In which a job that is stopped may put down what it has; Ray would give it three."""
 
 _EXTRAS = {
+    "weighting": ('{"prompt_weighting": {',),
     "s3": ("s3://", "s3a://"),
     "gcs": ("gs://", "gcs://"),
     "lance": ("lance",),

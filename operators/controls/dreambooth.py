@@ -62,7 +62,7 @@ class LoadedDreambooth(AdapterControl[Dreambooth, ModelRef | None, "Checkpoint"]
         return checkpoint(files, self.family)
 
     def check(self, ref: ModelRef) -> None:
-        """Look at the files alone: to load the checkpoints of all rows ahead of the first batch is to load them twice."""
+        """Look at the files alone: all rows are checked ahead of the first batch, and few checkpoints are kept."""
         from operators.diffusion.checkpoint import check
 
         check(self.spec.files(ref, self._allow_pickle), self.family)

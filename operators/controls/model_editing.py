@@ -31,7 +31,7 @@ class ModelEditing(ControlSpec):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kind: ClassVar[str] = "model_editing"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.WEIGHTS, Touches.OTHER_WEIGHTS})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.WEIGHTS, Touches.OTHER_WEIGHTS, Touches.TEXT})
 
     edits: Annotated[tuple[Assumption, ...], Field(min_length=1)] = Field(description="what to take for what")
     lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(

@@ -94,12 +94,16 @@ class RegionPrompts(Control[Regions, Row]):
         regions = [self._places(region, table) for region in self.spec.regions]
         return [_complete(*row) for row in zip(own, zip(*regions, strict=True), strict=True)]
 
+    def texts(self, asked: Row) -> tuple[str, ...]:
+        """The regions' prompts."""
+        return tuple(region["prompt"] for region in asked[1])
+
     def join(self, denoising: Denoising, asked: list[Row]) -> None:
         """Add a pass for each region, and what puts them together."""
         from operators.diffusion.region_prompts import Compose
 
         prompts = [[regions[at]["prompt"] for _, regions in asked] for at in range(len(self.spec.regions))]
-        passes = [denoising.add_pass(self.family.encode_prompts(told)) for told in prompts]
+        passes = [denoising.add_pass(denoising.encode(told)) for told in prompts]
         bootstrapping = [row["bootstrapping"] for row, _ in asked]
         places = [[region["place"] if region["prompt"] else None for region in regions] for _, regions in asked]
         denoising.methods.append(Compose(denoising, passes, places, bootstrapping))

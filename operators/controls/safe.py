@@ -84,9 +84,13 @@ class SafetyGuidance(Control[Safe, dict[str, Any]]):
         rows = super().prepare(table, texts)
         return [row if isinstance(row, RowError) else _settled(row) for row in rows]
 
+    def texts(self, asked: dict[str, Any]) -> tuple[str, ...]:
+        """The concept."""
+        return (asked["concept"],)
+
     def join(self, denoising: Denoising, asked: list[dict[str, Any]]) -> None:
         """Add a pass for the concept, and the term that comes of it."""
-        concept = denoising.add_pass(self.family.encode_prompts([row["concept"] for row in asked]))
+        concept = denoising.add_pass(denoising.encode([row["concept"] for row in asked]))
         denoising.methods.append(SafetyTerm(denoising.guidance_scale, concept, asked))
 
 

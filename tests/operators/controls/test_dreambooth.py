@@ -18,7 +18,7 @@ from operators.controls.dreambooth import Dreambooth
 from operators.controls.lora import Lora
 from operators.controls.textual_inversion import TextualInversion
 from operators.errors import ModelError
-from tests.operators.controls.adapted import FAR, GIVEN, NEAR, apart, controlled, one, pictures, pipeline, plain, state
+from tests.operators.controls.adapted import FAR, GIVEN, NEAR, apart, controlled, made, one, pipeline, plain, state
 from tests.operators.controls.test_lora import trained
 from tests.operators.floats import Floats, apart_in_company
 from tests.operators.tiny import WIDTH
@@ -40,13 +40,13 @@ def tuned(folder: Path, target: Path, seed: int, xl: bool = False, text: bool = 
 @pytest.fixture(scope="module")
 def checkpoints(diffusion_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    made = [tuned(diffusion_folder, folder / str(seed), seed) for seed in range(3)]
-    shutil.rmtree(made[2] / "text_encoder")
-    return made
+    saved = [tuned(diffusion_folder, folder / str(seed), seed) for seed in range(3)]
+    shutil.rmtree(saved[2] / "text_encoder")
+    return saved
 
 
 def test_it_is_the_tuned_model(diffusion_folder: Path, checkpoints: list[Path]) -> None:
-    theirs = pictures(pipeline(checkpoints[0]), prompt=PROMPT, **GIVEN)
+    theirs = made(pipeline(checkpoints[0]), prompt=PROMPT, **GIVEN)
     ours = one(controlled(diffusion_folder, Dreambooth(checkpoint=str(checkpoints[0])), prompt=PROMPT))
     assert apart(ours, theirs) < NEAR
     assert apart(ours, one(plain(diffusion_folder, prompt=PROMPT))) > FAR
@@ -58,13 +58,13 @@ def test_a_checkpoint_of_the_denoiser_alone_leaves_the_text_encoder(
     pipe, other = pipeline(diffusion_folder), checkpoints[2]
     pipe.unet = type(pipe.unet).from_pretrained(other / "unet")
     ours = one(controlled(diffusion_folder, Dreambooth(checkpoint=str(other)), prompt=PROMPT))
-    assert apart(ours, pictures(pipe, prompt=PROMPT, **GIVEN)) < NEAR
+    assert apart(ours, made(pipe, prompt=PROMPT, **GIVEN)) < NEAR
 
 
 def test_it_is_the_tuned_model_with_two_text_encoders(sdxl: Path, tmp_path: Path) -> None:
     other = tuned(sdxl, tmp_path / "xl", 4, xl=True)
     ours = one(controlled(sdxl, Dreambooth(checkpoint=str(other)), prompt=PROMPT))
-    assert apart(ours, pictures(pipeline(other, xl=True), prompt=PROMPT, **GIVEN)) < NEAR
+    assert apart(ours, made(pipeline(other, xl=True), prompt=PROMPT, **GIVEN)) < NEAR
     assert apart(ours, one(plain(sdxl, prompt=PROMPT))) > FAR
 
 
@@ -77,7 +77,7 @@ def test_a_lora_and_learnt_words_go_on_top_of_it(
     pipe = pipeline(checkpoints[0])
     pipe.load_lora_weights(str(lora.parent))
     pipe.load_textual_inversion(dict(words))
-    theirs = pictures(pipe, prompt="a red <cat>", **GIVEN)
+    theirs = made(pipe, prompt="a red <cat>", **GIVEN)
     controls = (
         Lora(weights=str(lora)),
         TextualInversion(embedding=str(tmp_path)),
