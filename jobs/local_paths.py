@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from jobs.spec import Job
+from operators.controls import ControlSpec
 from operators.errors import ModelError, SinkError, SourceError, UserError
 from operators.models.ref import ModelRef, Origin
 
@@ -21,7 +24,7 @@ def local_paths(job: Job) -> Iterator[tuple[str, str]]:
         if uri and not re.match(r"\w[\w+.-]*:", uri):
             yield key, uri
     for at, step in enumerate(job.steps):
-        yield from ((f"steps.{at}.{step.kind}.{name}", path) for name, path in _folders(step))
+        yield from _folders(step, f"steps.{at}.{step.kind}")
 
 
 def relative_paths(job: Job) -> dict[str, str]:
@@ -59,7 +62,13 @@ def _about(key: str, message: str) -> UserError:
     return _ERRORS[key.partition(".")[0]](message, key)
 
 
-def _folders(step: Any) -> Iterator[tuple[str, str]]:
-    for name, value in step:
-        if isinstance(value, ModelRef) and value.origin is Origin.FOLDER:
-            yield name, str(value)
+def _folders(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Models that are folders, anywhere in the options of a step."""
+    if isinstance(value, ModelRef) and value.origin is Origin.FOLDER:
+        yield key, str(value)
+    elif isinstance(value, BaseModel):
+        for name, option in value:
+            yield from _folders(option, f"{key}.{name}")
+    elif isinstance(value, tuple):
+        for at, one in enumerate(value):
+            yield from _folders(one, f"{key}.{at}.{one.kind}" if isinstance(one, ControlSpec) else f"{key}.{at}")

@@ -45,7 +45,7 @@ def options_type(kind: str) -> Any:
 
 
 _A_STEP = Choice(
-    Spec, {kind: options_type(kind) for kind in KINDS}, {kind: [METHOD] for kind in KINDS if methods(kind)}
+    Spec, lambda: {kind: options_type(kind) for kind in KINDS}, lambda kind: [METHOD] if methods(kind) else []
 )
 """A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
 

@@ -34,11 +34,13 @@ _STOP_SECONDS = 60
 """In which a job that is stopped may put down what it has; Ray would give it three."""
 
 _EXTRAS = {
-    "weighting": ('{"prompt_weighting": {',),
     "s3": ("s3://", "s3a://"),
     "gcs": ("gs://", "gcs://"),
     "lance": ("lance",),
     "video": ('"produces": "video"',),
+    "conditions": ('{"condition": {',),
+    "safety": ('{"safety": {',),
+    "weighting": ('{"prompt_weighting": {',),
 }
 """Optional parts of Latentmill, and what a job says that needs them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,19 @@ class Choice:
     Attributes:
         base: that those made in Python are instances of.
         kinds: what to read the options as, by the word that is the key.
-        required: options that must be given, by that word; such a kind can't stand alone.
+        required: options that must be given for such a word; where there are some, it can't stand alone.
     """
 
     base: type[BaseModel]
-    kinds: Mapping[str, Any]
-    required: Mapping[str, list[str]]
+    kinds: Callable[[], Mapping[str, Any]]
+    required: Callable[[str], list[str]]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """A tagged union, so that a mistake is told at its key."""
         made = core_schema.is_instance_schema(self.base)
         written = {
             kind: core_schema.no_info_before_validator_function(_options, handler.generate_schema(options))
-            for kind, options in self.kinds.items()
+            for kind, options in self.kinds().items()
         }
         return core_schema.tagged_union_schema({_MADE: made, **written}, self._kind)
 
@@ -44,8 +44,8 @@ class Choice:
             {
                 "type": "object",
                 "properties": {
-                    kind: form | {"required": self.required[kind]}
-                    if kind in self.required
+                    kind: form | {"required": required}
+                    if (required := self.required(kind))
                     else {"anyOf": [form, {"type": "null"}]}
                 },
                 "required": [kind],
@@ -53,7 +53,7 @@ class Choice:
             }
             for kind, form in forms.items()
         ]
-        return {"oneOf": [{"enum": [kind for kind in forms if kind not in self.required]}, *mappings]}
+        return {"oneOf": [{"enum": [kind for kind in forms if not self.required(kind)]}, *mappings]}
 
     def _kind(self, value: Any) -> Any:
         if isinstance(value, self.base):

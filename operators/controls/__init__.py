@@ -26,12 +26,8 @@ AnyControl = Annotated[
     ControlSpec,
     Choice(
         ControlSpec,
-        CONTROLS,
-        {
-            kind: required
-            for kind, spec in CONTROLS.items()
-            if (required := [name for name, field in spec.model_fields.items() if field.is_required()])
-        },
+        lambda: CONTROLS,
+        lambda kind: [name for name, field in CONTROLS[kind].model_fields.items() if field.is_required()],
     ),
     PlainSerializer(lambda control: {control.kind: control.model_dump(mode="json")}),
 ]

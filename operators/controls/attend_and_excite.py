@@ -29,7 +29,7 @@ class AttendAndExcite(ControlSpec):
     """Move the latents until every subject has some place that attends to it."""
 
     kind: ClassVar[str] = "attend_and_excite"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GRADIENT, Touches.TEXT})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GRADIENT, Touches.TEXT, Touches.TOKENS})
     per_row: ClassVar[dict[str, Kind]] = {
         "words": Kind.TEXT,
         "indices": Kind.TEXT,
@@ -85,6 +85,8 @@ class AttendAndExcite(ControlSpec):
 class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
     """Loaded Attend-and-Excite."""
 
+    reads_all_texts: ClassVar[bool] = True
+
     def __init__(self, spec: AttendAndExcite, family: StableDiffusion) -> None:
         from operators.diffusion.attention import is_cross, latents_per_position
 
@@ -105,7 +107,7 @@ class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
     def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[dict[str, Any] | RowError]:
         """The options of every row, with the tokens of its subjects as ``tokens``."""
         rows = super().prepare(table, texts)
-        return [_with_tokens(row, text, self._tokenizer) for row, text in zip(rows, texts, strict=True)]
+        return [self._with_tokens(row, text) for row, text in zip(rows, texts, strict=True)]
 
     @contextmanager
     def installed(self, asked: dict[str, Any]) -> Iterator[None]:  # noqa: ARG002
@@ -121,40 +123,38 @@ class SubjectAttention(Control[AttendAndExcite, dict[str, Any]]):
 
         denoising.methods.append(Excite(denoising, self._maps, self._downscaling, self.spec, asked))
 
-    @property
-    def _tokenizer(self) -> Any:
-        return self.family.text_encoders[0][0]
+    def _with_tokens(self, row: Any, texts: tuple[str, ...] | None) -> dict[str, Any] | RowError:
+        if isinstance(row, RowError) or texts is None:
+            return row  # type: ignore[no-any-return]
+        try:
+            return {**row, "tokens": self._tokens(texts[0], row["words"], row["indices"])}
+        except RowError as error:
+            return error
 
-
-def _with_tokens(row: Any, texts: tuple[str, ...] | None, tokenizer: Any) -> dict[str, Any] | RowError:
-    if isinstance(row, RowError) or texts is None:
-        return row  # type: ignore[no-any-return]
-    try:
-        if row["words"] is None:
-            return {**row, "tokens": _checked(row["indices"], tokenizer.model_max_length - 2)}
-        return {**row, "tokens": _tokens(row["words"], texts[0], tokenizer)}
-    except RowError as error:
-        return error
+    def _tokens(self, prompt: str, words: Sequence[str] | None, indices: Sequence[int]) -> Sequence[int]:
+        """The tokens given, or those of all words, wherever the prompt has them."""
+        vocabulary = self.family.vocabulary
+        asked = [vocabulary.named(word, prompt) for word in words or ()]
+        with vocabulary.reading(self.family, [prompt, *asked]) as (read, *sought):
+            tokenizer, _ = self.family.text_encoders[0]
+            told = tokenizer(read, truncation=True, return_offsets_mapping=True)["offset_mapping"]
+        if words is None:
+            return _checked(indices, tokenizer.model_max_length - 2)
+        found: set[int] = set()
+        for word, own in zip(words, sought, strict=True):
+            spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(own)}(?!\w)", read, re.IGNORECASE)]
+            of_word = {at for at, token in enumerate(told) if any(_overlap(token, span) for span in spans)}
+            if not of_word:
+                where = "only where it is cut off" if spans else "nowhere"
+                raise ValueInvalidError(f"the prompt {vocabulary.shown(read)!r} mentions {word!r} {where}")
+            found |= of_word
+        return sorted(found)
 
 
 def _checked(indices: Sequence[int], last: int) -> Sequence[int]:
     if any(index > last for index in indices):
         raise ValueInvalidError(f"indices is {', '.join(map(str, indices))}, but must be in 1..{last}")
     return indices
-
-
-def _tokens(words: Sequence[str], prompt: str, tokenizer: Any) -> Sequence[int]:
-    """The tokens of all words, wherever the prompt has them."""
-    told = tokenizer(prompt, truncation=True, return_offsets_mapping=True)["offset_mapping"]
-    found: set[int] = set()
-    for word in words:
-        spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt, re.IGNORECASE)]
-        of_word = {at for at, token in enumerate(told) if any(_overlap(token, span) for span in spans)}
-        if not of_word:
-            where = "only where it is cut off" if spans else "nowhere"
-            raise ValueInvalidError(f"the prompt {prompt!r} mentions {word!r} {where}")
-        found |= of_word
-    return sorted(found)
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -24,6 +24,7 @@ class Touches(StrEnum):
     """What of the loop a control works on; some don't go together."""
 
     TEXT = "reads or changes how texts are encoded"
+    TOKENS = "reads or changes at which tokens the words of the prompt are"
     PASSES = "adds predictions under further prompts"
     MAPS = "reads attention maps of the whole picture"
     GRADIENT = "moves the latents by a gradient of attention maps"

@@ -17,6 +17,7 @@ APART: dict[frozenset[Touches], str] = {
     frozenset({Touches.WINDOWS, Touches.GRADIENT}): _NO_WHOLE_MAP,
     frozenset({Touches.GRADIENT}): "each would move the latents away from where the other one moves them",
     frozenset({Touches.OWN_MODEL}): "each needs a model that was made for it",
+    frozenset({Touches.TOKENS}): "at which tokens a word is would be another matter for one than for the other",
     frozenset({Touches.CHANNELS}): "a network has room for one kind of channels beside the latents",
     frozenset({Touches.LABELS}): "a network has room for one picture beside the text",
     frozenset({Touches.PLAIN, Touches.CHANNELS}): _PLAIN,
@@ -33,7 +34,7 @@ APART: dict[frozenset[Touches], str] = {
     **{
         frozenset({Touches.TWO_SIDES, other}): _TWO_SIDES
         for other in Touches
-        if other not in (Touches.TEXT, Touches.WEIGHTS, Touches.OTHER_WEIGHTS)
+        if other not in (Touches.TEXT, Touches.TOKENS, Touches.WEIGHTS, Touches.OTHER_WEIGHTS)
     },
 }
 """What can't be worked on twice, or not beside what, and why not."""

@@ -25,7 +25,7 @@ class PromptWeighting(ControlSpec):
     """Read `word++`, `word--`, `(some words)1.3`, `(some words:1.3)` and `("a", "b").blend(0.7, 0.3)` in all texts."""
 
     kind: ClassVar[str] = "prompt_weighting"
-    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.TEXT})
+    touches: ClassVar[frozenset[Touches]] = frozenset({Touches.TEXT, Touches.TOKENS})
 
     long_prompts: bool = Field(
         False,

@@ -95,7 +95,7 @@ class RegionPrompts(Control[Regions, Row]):
         return [_complete(*row) for row in zip(own, zip(*regions, strict=True), strict=True)]
 
     def texts(self, asked: Row) -> tuple[str, ...]:
-        """The regions' prompts."""
+        """The prompts of the regions."""
         return tuple(region["prompt"] for region in asked[1])
 
     def join(self, denoising: Denoising, asked: list[Row]) -> None:

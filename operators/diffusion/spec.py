@@ -20,6 +20,8 @@ class DiffusionSpec(Spec, ABC):
     """A step over one Stable Diffusion model."""
 
     compiles: ClassVar[bool] = True
+    own_channels: ClassVar[tuple[int, ...]] = (0,)
+    """Channels that the step itself can give the network beside the latents."""
 
     model: ModelRef = Field(ModelRef("builtin:stable-diffusion"), description="a Stable Diffusion 1.x, 2.x or XL model")
     precision: Precision = Field(
@@ -29,8 +31,8 @@ class DiffusionSpec(Spec, ABC):
 
     @property
     def extra_channels(self) -> tuple[int, ...]:
-        """Channels that the step can give the network beside the latents."""
-        return (0,)
+        """Channels that the network can be given beside the latents."""
+        return self.own_channels
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -92,6 +92,10 @@ class Vocabulary:
                 stack.enter_context(_pooling_at(encoder, tokenizer.eos_token_id))
             stack.enter_context(family.tokenizing(self._tokenizers))
             yield read
+
+    def named(self, text: str, there: str) -> str:
+        """A text with the names that are there in another one, in the place of their words."""
+        return reduce(lambda told, name: self._known[name].named(told), _NAME.findall(there), text)
 
     def shown(self, text: str) -> str:
         """A text with words again in the place of names and tokens."""

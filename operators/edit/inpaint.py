@@ -24,6 +24,7 @@ class Inpaint(Edit):
     """
 
     encodes_prompt: ClassVar[bool] = False
+    own_channels: ClassVar[tuple[int, ...]] = (0, 5)
     per_row: ClassVar[dict[str, Kind]] = {"strength": Kind.NUMBER}
 
     method: Literal["inpaint"] = Field("inpaint", description="how to edit")
@@ -36,11 +37,6 @@ class Inpaint(Edit):
     paste: bool = Field(
         True, description="put the picture's own pixels back outside of the mask, which encoding alters a little"
     )
-
-    @property
-    def extra_channels(self) -> tuple[int, ...]:
-        """None, or the mask and the latents of what it leaves."""
-        return (0, 5)
 
     @property
     def mask_column(self) -> str | None:
@@ -87,7 +83,7 @@ class InpaintEditor(Editor[Inpaint]):
         mask = covered(masks, *shape[1:]).to(family.device)
         prompts = self._guided(batch, self._controls.encode(batch, [row.target or "" for row in batch]))
 
-        is_shown = family.extra_channels > 0
+        is_shown = family.extra_channels in self.spec.own_channels[1:]
         clean = None if is_shown and strength == 1 else family.encode_images(pixels, generators)
         noise = row_noise(generators, shape, family.device)
         channels = None

@@ -33,6 +33,7 @@ class Instruct(Edit):
     """
 
     touches: ClassVar[frozenset[Touches]] = frozenset({Touches.GUIDANCE, Touches.CHANNELS, Touches.OWN_MODEL})
+    own_channels: ClassVar[tuple[int, ...]] = (4,)
     per_row: ClassVar[dict[str, Kind]] = {"image_guidance_scale": Kind.NUMBER}
 
     method: Literal["instruct"] = Field("instruct", description="how to edit")
@@ -47,11 +48,6 @@ class Instruct(Edit):
     image_guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Column = Field(
         1.5, description="how closely to stay with the picture"
     )
-
-    @property
-    def extra_channels(self) -> tuple[int, ...]:
-        """The picture's latents."""
-        return (4,)
 
     @property
     def needs_prompt(self) -> bool:

@@ -159,8 +159,7 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         prompts = self._guided(sources, own)
         edited = self._guided(batch, own[places] + self._directions(batch))
         amount = self._per_row([row.options["cross_attention_guidance"] for row in batch])
-        generators = row_generators(row.seed for row in batch)
-        denoising = self._denoising(batch, ddim.sampling(), edited, generators)
+        denoising = self._denoising(batch, ddim.sampling(), edited, row_generators(row.seed for row in batch))
         with readable(family.unet) as layers:
             scales = self._per_row([row.guidance_scale for row in sources])
             predict = denoising.predictor_of(firsts, prompts)

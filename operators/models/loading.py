@@ -157,9 +157,18 @@ def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str =
 
 
 def load_processor(files: ModelFiles, part: str = ".") -> Any:
-    """What makes of pictures what a network of transformers takes; arguments and errors as in :func:`load_network`."""
+    """What makes of pictures what a network of transformers takes.
+
+    Args:
+        files: of the model.
+        part: subfolder that it is in.
+
+    Raises:
+        ModelError: there is none.
+    """
     from transformers import AutoImageProcessor
 
+    files.json(str(Path(part) / "preprocessor_config.json"))
     processors: Any = AutoImageProcessor
     return processors.from_pretrained(files.part(part))
 

@@ -12,7 +12,7 @@ import pytest
 from cluster.environment import Packages
 from cluster.submission import RayJobs, _Log
 from jobs.cli import main
-from jobs.submission import Order, _entrypoint, _installed, check
+from jobs.submission import Order, _entrypoint, _extras, _installed, check
 from operators.errors import ClusterError
 
 ADDRESS = "http://127.0.0.1:9"
@@ -131,6 +131,21 @@ def test_models_in_folders_are_sent_by_whole_paths(job: Path) -> None:
     order = Order(job, ["steps=[{caption: {model: ./my model}}]"])
     entrypoint = _entrypoint(order, check(order).job, {})
     assert entrypoint.endswith(f"""'--set=steps.0.caption.model="{job.parent}/my model"'""")
+
+
+def test_models_of_controls_are_sent_by_whole_paths_too(job: Path) -> None:
+    (job.parent / "net").mkdir()
+    control = "{controlnet: {model: ./net}}"
+    order = Order(
+        job, [f"steps=[{{condition: {{method: canny}}}}, {{generate: {{prompt: a, controls: [{control}]}}}}]"]
+    )
+    checked = check(order).job
+    change = f'steps.1.generate.controls.0.controlnet.model="{job.parent}/net"'
+    assert f"--set={change}" in _entrypoint(order, checked, {})
+    there = Order(job, [*order.changes, change])
+    assert str(check(there).job.steps[1].controls[0].model) == f"{job.parent}/net"
+    assert _extras(checked) == ["conditions"]
+    assert _extras(check(Order(job, [])).job) == []
 
 
 def test_packages_are_installed_where_they_are_lacking() -> None:

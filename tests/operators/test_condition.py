@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from skimage import data
 from skimage.feature import canny
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
-from operators import Column, columns
+from operators import Column, Generate, columns
 from operators.condition import Canny, Condition, Depth, Lineart, Scribble
-from operators.controls import CONTROLS
 from operators.errors import ModelError
 from operators.images import decode_all, encode_all
 from tests.operators import tiny_conditions
@@ -149,15 +149,19 @@ def test_wrong_options_are_refused(method: type[Condition], options: dict[str, A
         method(**options)
 
 
-def test_another_kind_of_model_is_refused(depth_folder: Path, blip_folder: Path) -> None:
+def test_another_kind_of_model_is_refused(depth_folder: Path, blip_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a BlipForConditionalGeneration, which does not estimate depth"):
         Depth(depth_model=str(blip_folder)).load()
+    bare = shutil.copytree(depth_folder, tmp_path / "bare", ignore=shutil.ignore_patterns("preprocessor_config.json"))
+    with pytest.raises(ModelError, match=r"not of the kind that this step takes: no preprocessor_config\.json"):
+        Depth(depth_model=str(bare)).load()
     spec = Depth(depth_model=str(depth_folder))
     assert spec.load().digests() == spec.digests() == {str(depth_folder): spec.files(spec.depth_model).digest}
 
 
-def test_controls_read_what_it_writes() -> None:
-    written = Canny().chain(pa.schema([("image", columns.IMAGE)]))
-    for kind in ("controlnet", "t2i_adapter"):
-        read = CONTROLS[kind](model="a/b").reads()  # type: ignore[call-arg]
-        assert all(name in written.names and wanted.accepts(written.field(name).type) for name, wanted in read.items())
+def test_controls_read_what_it_writes(diffusion_folder: Path, photos: pa.StructArray, tmp_path: Path) -> None:
+    net = tiny_conditions.controlnet(tmp_path / "net", diffusion_folder)
+    spec = Generate(model=str(diffusion_folder), prompt="a", steps=1, controls=[{"controlnet": {"model": str(net)}}])
+    table = Canny().load()(pa.table({"image": photos}))
+    spec.chain(table.schema)
+    assert spec.load()(table)[columns.ERROR].null_count == len(photos)

@@ -30,6 +30,7 @@ WIDTH = 32
 
 
 def autoencoder_kl() -> AutoencoderKL:
+    torch.manual_seed(0)
     return AutoencoderKL(
         block_out_channels=(16, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -42,6 +43,7 @@ def autoencoder_kl() -> AutoencoderKL:
 
 
 def autoencoder_tiny() -> AutoencoderTiny:
+    torch.manual_seed(0)
     return AutoencoderTiny(
         encoder_block_out_channels=(16, 16, 16),
         decoder_block_out_channels=(16, 16, 16),

@@ -42,7 +42,7 @@ def controlnet(folder: Path, model: Path, seed: int = 0, **options: object) -> P
     made = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16), **options)
     closed = (made.controlnet_down_blocks, made.controlnet_mid_block, made.controlnet_cond_embedding.conv_out)
     for parameter in (parameter for part in closed for parameter in part.parameters()):
-        parameter.data.normal_(0, 0.8)
+        parameter.data.normal_(0, 1.2)
     made.save_pretrained(folder)
     return folder
 

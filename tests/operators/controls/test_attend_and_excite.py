@@ -11,17 +11,20 @@ import pytest
 import torch
 from diffusers import StableDiffusionAttendAndExcitePipeline
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from operators import Column, Generate, columns
 from operators.controls.attend_and_excite import AttendAndExcite, SubjectAttention
 from operators.controls.sag import Sag
 from operators.controls.sega import Concept, Sega
+from operators.controls.textual_inversion import TextualInversion
 from operators.diffusion.attention import latents_per_position, map_size
 from operators.diffusion.family import load_family
 from operators.diffusion.subject_attention import Excite
 from operators.errors import ModelError
 from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
+from tests.operators import tiny
 from tests.operators.floats import Floats, apart_in_company, floats, reference
 
 ONE_ROW = pa.table({"x": [0]})
@@ -134,6 +137,19 @@ def test_words_are_found_whole_with_all_their_tokens(diffusion_folder: Path) -> 
     for prepared, (_, _, expected) in zip(operator.prepare(table, [0] * len(rows)), rows, strict=True):
         found = prepared.controls[0]["tokens"] if hasattr(prepared, "controls") else str(prepared)
         assert found == expected or str(expected) in found
+
+
+def test_a_learnt_word_is_found_with_all_its_vectors(diffusion_folder: Path, tmp_path: Path) -> None:
+    vectors = torch.randn(3, tiny.WIDTH, generator=torch.Generator().manual_seed(0))
+    save_file({"<cat>": vectors}, tmp_path / "learned_embeds.safetensors")
+    controls = (
+        AttendAndExcite(words=("<cat>", "ring"), thresholds={}),
+        TextualInversion(embedding=str(tmp_path / "learned_embeds.safetensors")),
+    )
+    operator = Floats(Generate(model=str(diffusion_folder), steps=1, prompt="a <cat> in a ring", controls=controls))
+    [row] = operator.prepare(ONE_ROW, [0])
+    assert row.controls[0]["tokens"] == [2, 3, 4, 7]
+    assert len(operator.floats(ONE_ROW)) == 1
 
 
 def test_layers_of_a_scale_are_found_as_the_network_has_them(diffusion_folder: Path) -> None:

@@ -13,7 +13,9 @@ from diffusers import StableDiffusionPanoramaPipeline
 from pydantic import ValidationError
 
 from operators import Column, Generate, columns
+from operators.controls.controlnet import ControlNet
 from operators.controls.panorama import Panorama
+from operators.controls.regions import Region, Regions
 from operators.controls.sega import Concept, Sega
 from operators.diffusion.denoising import Denoising
 from operators.diffusion.family import load_family
@@ -21,6 +23,7 @@ from operators.diffusion.schedulers import Sampling
 from operators.diffusion.windows import Windowed
 from operators.models.loading import diffusion_files
 from operators.models.ref import ModelRef
+from tests.operators import tiny_conditions
 from tests.operators.floats import apart_in_company, floats, reference
 
 ONE_ROW = pa.table({"x": [0]})
@@ -102,3 +105,19 @@ def test_wrong_options_are_refused() -> None:
         Panorama(window=16, stride=17)
     with pytest.raises(ValidationError, match="no attention map is of the whole picture"):
         Generate(controls=["panorama", {"attend_and_excite": {"words": ["a"]}}])
+
+
+def test_pictures_that_steer_are_seen_in_windows_too(
+    diffusion_folder: Path, tmp_path: Path, pictures: pa.StructArray
+) -> None:
+    net = str(tiny_conditions.controlnet(tmp_path / "net", diffusion_folder, 0))
+    table = pa.table({"prompt": ["a", "a ring"], "image": pictures[:2], columns.ROW_ID: list("ab")})
+    steering = ControlNet(model=net, image="image", guess_mode=True)
+    region = Regions(regions=(Region(prompt="a star", box=(0, 0, 0.5, 1)),), bootstrapping=1)
+    spec = Generate(model=str(diffusion_folder), steps=2, seed=7, width=96, controls=(steering, region, Panorama()))
+    assert apart_in_company(spec, table) < 1e-4
+    whole = spec.model_copy(update={"controls": (steering, region)})
+    one_window = spec.model_copy(update={"controls": (steering, region, Panorama(window=24))})
+    unsteered = spec.model_copy(update={"controls": (region, Panorama())})
+    assert (floats(one_window, table) - floats(whole, table)).abs().max() < 1e-4
+    assert (floats(unsteered, table) - floats(spec, table)).abs().max() > 1e-3
