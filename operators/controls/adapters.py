@@ -75,8 +75,13 @@ class AdapterControl(Control[C, P], Generic[C, P, A]):
         super().__init__(spec, family)
         self._allow_pickle = allow_pickle
         self._kept: Kept[ModelRef, A] = Kept(kept)
-        for ref in spec.models():
+        self._shared = {ref: spec.files(ref, allow_pickle) for ref in spec.models()}
+        for ref in self._shared:
             self._opened(ref)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights, where they are the same for all rows."""
+        return {str(ref): files.digest for ref, files in self._shared.items()}
 
     @abstractmethod
     def open(self, files: Any) -> A:
@@ -125,4 +130,5 @@ class AdapterControl(Control[C, P], Generic[C, P, A]):
         return ref
 
     def _opened(self, ref: ModelRef) -> A:
-        return self._kept.get(ref, lambda: self.open(self.spec.files(ref, self._allow_pickle)))
+        files = self._shared.get(ref)
+        return self._kept.get(ref, lambda: self.open(files or self.spec.files(ref, self._allow_pickle)))

@@ -34,7 +34,7 @@ APART: dict[frozenset[Touches], str] = {
     **{
         frozenset({Touches.TWO_SIDES, other}): _TWO_SIDES
         for other in Touches
-        if other not in (Touches.TEXT, Touches.TOKENS, Touches.WEIGHTS)
+        if other not in (Touches.TEXT, Touches.TOKENS, Touches.WEIGHTS, Touches.OTHER_WEIGHTS)
     },
 }
 """What can't be worked on twice, or not beside what, and why not."""

@@ -80,7 +80,7 @@ def _tokens(family: StableDiffusion, source: str, destination: str) -> tuple[Ten
     an, a = (tokenizer(article, add_special_tokens=False).input_ids for article in ("an", "a"))
     same = dict(zip(an, a, strict=False))
     try:
-        places = aligned(*([same.get(token, token) for token in side] for side in ids), length)
+        places = aligned(*([same.get(token, token) for token in side] for side in ids), length=length)
     except ValueError:
         raise ModelError(
             f"the edit to {destination!r} must have all words of {source!r} in their order, with others between"

@@ -23,16 +23,16 @@ ROW = pa.table({"x": [0]})
 
 def pipeline(folder: Path, xl: bool = False) -> Any:
     kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
-    made = kind.from_pretrained(folder, **({} if xl else {"safety_checker": None}))
-    made.set_progress_bar_config(disable=True)
-    return made
+    loaded = kind.from_pretrained(folder, **({} if xl else {"safety_checker": None}))
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
 
 
-def pictures(pipe: Any, **given: Any) -> torch.Tensor:
+def made(pipe: Any, **given: Any) -> torch.Tensor:
     """What a pipeline makes, as pictures ``(1, 3, H, W)`` in 0..1."""
     generator = torch.Generator().manual_seed(7)
-    made = pipe(generator=generator, output_type="np", num_inference_steps=4, **given).images
-    return torch.from_numpy(made).permute(0, 3, 1, 2)
+    shown = pipe(generator=generator, output_type="np", num_inference_steps=4, **given).images
+    return torch.from_numpy(shown).permute(0, 3, 1, 2)
 
 
 def plain(folder: Path, **given: Any) -> Generate:

@@ -24,8 +24,8 @@ from tests.operators.controls.adapted import (
     ROW,
     apart,
     controlled,
+    made,
     one,
-    pictures,
     pipeline,
     plain,
     state,
@@ -73,7 +73,7 @@ def test_it_is_the_processor_of_diffusers(
 ) -> None:
     pipe = pipeline(diffusion_folder)
     weights = customised(pipe, tmp_path / "weights", 1, everything, pickled)
-    theirs = pictures(pipe, prompt=PROMPT, **GIVEN)
+    theirs = made(pipe, prompt=PROMPT, **GIVEN)
     ours = one(controlled(diffusion_folder, CustomDiffusion(weights=str(weights)), prompt=PROMPT, allow_pickle=pickled))
     assert apart(ours, theirs) < NEAR
     assert apart(ours, one(plain(diffusion_folder, prompt=PROMPT))) > FAR

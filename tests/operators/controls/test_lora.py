@@ -25,8 +25,8 @@ from tests.operators.controls.adapted import (
     ROW,
     apart,
     controlled,
+    made,
     one,
-    pictures,
     pipeline,
     plain,
     state,
@@ -82,7 +82,7 @@ def theirs(folder: Path, adapters: list[tuple[Path, float]], xl: bool = False, p
     for at, (path, _) in enumerate(adapters):
         pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=str(at))
     pipe.set_adapters([str(at) for at in range(len(adapters))], [scale for _, scale in adapters])
-    return pictures(pipe, prompt=prompt, **GIVEN)
+    return made(pipe, prompt=prompt, **GIVEN)
 
 
 @pytest.fixture(scope="module")

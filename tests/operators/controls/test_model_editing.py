@@ -16,7 +16,7 @@ from operators.controls.lora import Lora
 from operators.controls.model_editing import ModelEditing
 from operators.diffusion.time_editing import aligned, edited_weights, projections
 from operators.errors import ModelError
-from tests.operators.controls.adapted import FAR, GIVEN, NEAR, apart, controlled, one, pictures, pipeline, plain, state
+from tests.operators.controls.adapted import FAR, GIVEN, NEAR, apart, controlled, made, one, pipeline, plain, state
 from tests.operators.controls.test_lora import trained
 
 EDIT = ("a circle", "a blue circle")
@@ -79,7 +79,7 @@ def test_pictures_are_those_of_diffusers_with_such_weights(diffusion_folder: Pat
     pipe = pipeline(diffusion_folder)
     weights = {name: torch.from_numpy(own).float() for name, own in closed_form(diffusion_folder, [EDIT], 0.1).items()}
     pipe.unet.load_state_dict(weights, strict=False)
-    theirs = pictures(pipe, prompt="a circle", **GIVEN)
+    theirs = made(pipe, prompt="a circle", **GIVEN)
     ours = one(controlled(diffusion_folder, ModelEditing(**EDITS, augment=False), prompt="a circle"))
     assert apart(ours, theirs) < NEAR
     assert apart(ours, one(plain(diffusion_folder, prompt="a circle"))) > FAR
@@ -127,7 +127,7 @@ def test_it_goes_with_a_lora_in_either_order(diffusion_folder: Path, tmp_path: P
     weights = {name: torch.from_numpy(own).float() for name, own in closed_form(diffusion_folder, [EDIT], 0.1).items()}
     pipe.unet.load_state_dict(weights, strict=False)
     pipe.load_lora_weights(str(path.parent))
-    theirs = pictures(pipe, prompt="a circle", **GIVEN)
+    theirs = made(pipe, prompt="a circle", **GIVEN)
     controls = (ModelEditing(**EDITS, augment=False), Lora(weights=str(path)))
     for listed in (controls, controls[::-1]):
         assert apart(one(controlled(diffusion_folder, *listed, prompt="a circle")), theirs) < NEAR

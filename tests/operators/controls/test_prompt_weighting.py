@@ -18,7 +18,7 @@ from operators.controls.sega import Concept, Sega
 from operators.controls.textual_inversion import TextualInversion
 from operators.diffusion.weighting import translated
 from operators.errors import ValueInvalidError
-from tests.operators.controls.adapted import FAR, NEAR, ROW, apart, controlled, one, pictures, pipeline, plain
+from tests.operators.controls.adapted import FAR, NEAR, ROW, apart, controlled, made, one, pipeline, plain
 from tests.operators.floats import Floats, apart_in_company
 from tests.operators.tiny import WIDTH
 
@@ -37,7 +37,7 @@ WEIGHTED = {
 def test_it_is_compel_with_diffusers(diffusion_folder: Path, name: str) -> None:
     pipe = pipeline(diffusion_folder)
     told = CompelForSD(pipe)(WEIGHTED[name], negative_prompt="green")
-    theirs = pictures(pipe, prompt_embeds=told.embeds, negative_prompt_embeds=told.negative_embeds, guidance_scale=6.0)
+    theirs = made(pipe, prompt_embeds=told.embeds, negative_prompt_embeds=told.negative_embeds, guidance_scale=6.0)
     ours = one(controlled(diffusion_folder, PromptWeighting(long_prompts=True), prompt=WEIGHTED[name]))
     assert apart(ours, theirs) < NEAR
     assert apart(ours, one(plain(diffusion_folder, prompt=WEIGHTED[name]))) > FAR
@@ -47,7 +47,7 @@ def test_it_is_compel_with_diffusers(diffusion_folder: Path, name: str) -> None:
 def test_it_is_compel_with_two_text_encoders(sdxl: Path, name: str) -> None:
     pipe = pipeline(sdxl, xl=True)
     told = CompelForSDXL(pipe)(WEIGHTED[name], negative_prompt="green")
-    theirs = pictures(
+    theirs = made(
         pipe,
         prompt_embeds=told.embeds,
         pooled_prompt_embeds=told.pooled_embeds,
@@ -114,8 +114,8 @@ def test_rows_of_every_length_are_the_same_alone(diffusion_folder: Path) -> None
 def test_nothing_is_left_out_of_long_prompts(diffusion_folder: Path) -> None:
     table = pa.table({"prompt": [f"(a star)1.3 {LONG}", "(a)1.2 ring"]})
     for long in (True, False):
-        made = controlled(diffusion_folder, PromptWeighting(long_prompts=long)).load()(table)
-        left_out = made["generated_image_truncated"].to_pylist()
+        result = controlled(diffusion_folder, PromptWeighting(long_prompts=long)).load()(table)
+        left_out = result["generated_image_truncated"].to_pylist()
         assert left_out[1] is None
         assert (left_out[0] is None) == long
     assert LONG.replace(",", " ,").strip().endswith(left_out[0].strip())
@@ -127,7 +127,7 @@ def test_it_weights_words_that_were_learnt(diffusion_folder: Path, tmp_path: Pat
     pipe = pipeline(diffusion_folder)
     pipe.load_textual_inversion(str(tmp_path))
     told = CompelForSD(pipe)("a (<cat> <cat>_1 <cat>_2)1.5 on red", negative_prompt="green")
-    theirs = pictures(pipe, prompt_embeds=told.embeds, negative_prompt_embeds=told.negative_embeds, guidance_scale=6.0)
+    theirs = made(pipe, prompt_embeds=told.embeds, negative_prompt_embeds=told.negative_embeds, guidance_scale=6.0)
     inversion, prompt = TextualInversion(embedding=str(tmp_path)), "a (<cat>:1.5) on red"
     for controls in ((PromptWeighting(), inversion), (inversion, PromptWeighting())):
         assert apart(one(controlled(diffusion_folder, *controls, prompt=prompt)), theirs) < NEAR

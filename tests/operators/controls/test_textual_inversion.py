@@ -11,14 +11,16 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from operators import Column, columns
+from operators import METHODS, Column, Edit, columns
 from operators.controls.sega import Concept, Sega
 from operators.controls.textual_inversion import TextualInversion
 from operators.errors import ModelError
-from tests.operators.controls.adapted import FAR, NEAR, ROW, apart, controlled, one, pictures, pipeline, plain, state
+from tests.operators.controls.adapted import FAR, NEAR, ROW, apart, controlled, made, one, pipeline, plain, state
+from tests.operators.edits import floats_of as edited
 from tests.operators.floats import Floats, apart_in_company
 from tests.operators.tiny import WIDTH
 
+METHOD_OF: dict[str, type[Edit]] = {method.model_fields["method"].default: method for method in METHODS}
 PROMPT = "a photo of <cat>, on a red background"
 
 
@@ -43,7 +45,7 @@ def test_it_is_diffusers(diffusion_folder: Path, learnt: Path, name: str) -> Non
     pipe = pipeline(diffusion_folder)
     pipe.load_textual_inversion(str(learnt / name))
     given = {"prompt": PROMPT, "negative_prompt": "green", "guidance_scale": 6.0}
-    theirs = pictures(pipe, **given)
+    theirs = made(pipe, **given)
     ours = one(
         controlled(diffusion_folder, TextualInversion(embedding=str(learnt / name)), prompt=PROMPT, allow_pickle=True)
     )
@@ -57,7 +59,7 @@ def test_it_is_diffusers_with_two_text_encoders(sdxl: Path, learnt: Path) -> Non
         [(pipe.tokenizer, pipe.text_encoder), (pipe.tokenizer_2, pipe.text_encoder_2)]
     ):
         pipe.load_textual_inversion({"<cat>": vectors(2, 6 + at)}, tokenizer=tokenizer, text_encoder=encoder)
-    theirs = pictures(pipe, prompt=PROMPT, negative_prompt="green", guidance_scale=6.0)
+    theirs = made(pipe, prompt=PROMPT, negative_prompt="green", guidance_scale=6.0)
     inversion = TextualInversion(embedding=str(learnt / "xl.safetensors"), token="<cat>")
     ours = one(controlled(sdxl, inversion, prompt=PROMPT))
     assert apart(ours, theirs) < NEAR
@@ -99,7 +101,7 @@ def test_rows_share_a_batch_each_with_its_own(diffusion_folder: Path, learnt: Pa
     assert apart_in_company(spec, table) < NEAR
     operator = Floats(spec)
     assert len({operator.group(row) for row in operator.prepare(table, [0] * 4)}) == 1
-    made = operator.floats(table)
+    together = operator.floats(table)
     constant = controlled(
         diffusion_folder,
         concept,
@@ -107,7 +109,7 @@ def test_rows_share_a_batch_each_with_its_own(diffusion_folder: Path, learnt: Pa
         allow_pickle=True,
         prompt=table["prompt"][1].as_py(),
     )
-    assert apart(one(constant)[0], made[table["prompt"][1].as_py()]) < NEAR
+    assert apart(one(constant)[0], together[table["prompt"][1].as_py()]) < NEAR
 
 
 def test_nothing_is_left_of_it(diffusion_folder: Path, learnt: Path) -> None:
@@ -128,8 +130,8 @@ def test_what_is_left_out_has_the_words_of_the_row(diffusion_folder: Path, learn
     control = TextualInversion(embedding=Column(column="file"))
     operator = controlled(diffusion_folder, control, allow_pickle=True).load()
     prompts = [f"{'a red ' * 13}<cat> blue <cat>", f"{'a red ' * 14}<cat> blue <cat> star", "a <cat>"]
-    made = operator(pa.table({"prompt": prompts, "file": [str(learnt / "several.bin")] * 3}))
-    assert made["generated_image_truncated"].to_pylist() == ["<cat>", "<cat> blue <cat> star", None]
+    result = operator(pa.table({"prompt": prompts, "file": [str(learnt / "several.bin")] * 3}))
+    assert result["generated_image_truncated"].to_pylist() == ["<cat>", "<cat> blue <cat> star", None]
 
 
 def test_a_word_is_taken_where_it_stands_by_itself(diffusion_folder: Path, learnt: Path) -> None:
@@ -166,10 +168,11 @@ def test_a_bad_embedding_of_all_rows_is_told_when_it_is_loaded(diffusion_folder:
         controlled(diffusion_folder, TextualInversion(embedding=str(learnt))).load()
 
 
-def test_digests_are_of_what_all_rows_share(learnt: Path) -> None:
+def test_digests_are_of_what_all_rows_share(diffusion_folder: Path, learnt: Path) -> None:
     name = str(learnt / "cat.safetensors")
     assert list(TextualInversion(embedding=name).digests(False)) == [name]
     assert TextualInversion(embedding=name).models() == (name,)
+    assert controlled(diffusion_folder, TextualInversion(embedding=name)).load().digests().keys() > {name}
     assert not TextualInversion(embedding=Column(column="file")).models()
 
 
@@ -177,3 +180,34 @@ def test_digests_are_of_what_all_rows_share(learnt: Path) -> None:
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         controlled(Path("a/b"), {"textual_inversion": options})
+
+
+@pytest.mark.parametrize("method", ["img2img", "pix2pix_zero", "diffedit"])
+def test_edits_of_rows_with_their_own_are_the_same_alone(
+    diffusion_folder: Path, learnt: Path, pictures: pa.StructArray, method: str
+) -> None:
+    files = ["several.bin", "a1111.pt", ""]
+    table = pa.table(
+        {
+            "image": pictures[:3],
+            "caption": ["a red circle", "a blue circle", "a star"],
+            "target": ["a red <cat>", "a blue <cat>", "a white <cat>"],
+            "file": [name and str(learnt / name) for name in files],
+            columns.ROW_ID: list("abc"),
+        }
+    )
+    spec = METHOD_OF[method](
+        model=str(diffusion_folder),
+        target_prompt=Column(column="target"),
+        controls=(TextualInversion(embedding=Column(column="file")),),
+        steps=4,
+        allow_pickle=True,
+        **{"diffedit": {"empty": "copy"}, "pix2pix_zero": {"start": "noise"}}.get(method, {}),
+    )
+    operator = spec.load()
+    together = edited(operator, table)
+    for row in range(3):
+        [(target, alone)] = edited(operator, table.slice(row, 1)).items()
+        assert apart(alone, together[target]) < NEAR
+    plainly = edited(spec.model_copy(update={"controls": ()}).load(), table)
+    assert [apart(plainly[target], together[target]) > NEAR for target in together] == [True, True, False]

@@ -94,7 +94,7 @@ def why_not(one: str, other: str) -> str | None:
 @pytest.mark.parametrize(("one", "other"), [pair for pair in PAIRS if why_not(*pair)])
 def test_a_pair_that_does_not_go_together_is_refused(one: str, other: str) -> None:
     with pytest.raises(ValidationError, match=why_not(one, other)):
-        Generate(controls=controls(Path("x/y"), one, other))
+        Generate(controls=controls(Path("/x/y"), one, other))
 
 
 @pytest.mark.parametrize("kind", CONTROLS)
