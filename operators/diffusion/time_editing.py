@@ -79,15 +79,16 @@ def _tokens(family: StableDiffusion, source: str, destination: str) -> tuple[Ten
     # Where one text has "a", the other may need "an".
     an, a = (tokenizer(article, add_special_tokens=False).input_ids for article in ("an", "a"))
     same = dict(zip(an, a, strict=False))
+    first, second = ([same.get(token, token) for token in side] for side in ids)
     try:
-        places = aligned(*([same.get(token, token) for token in side] for side in ids), length=length)
+        places = aligned(first, second, length)
     except ValueError:
         raise ModelError(
             f"the edit to {destination!r} must have all words of {source!r} in their order, with others between"
         ) from None
     with torch.no_grad():
-        first, second = family.encode_texts([source, destination]).hidden.float()
-    return first, second[places]
+        said, meant = family.encode_texts([source, destination]).hidden.float()
+    return said, meant[places]
 
 
 def _augmented(edit: tuple[str, str]) -> list[tuple[str, str]]:

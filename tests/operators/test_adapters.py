@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from operators.errors import ModelError
 from operators.models.adapters import AdapterFiles, AdapterRef
 from operators.models.kept import Kept
 from operators.models.ref import Origin
+from tests.hub import COMMIT, hub
 
 
 def files(name: object, allow_pickle: bool = False, cache: Path | None = None) -> AdapterFiles:
@@ -114,3 +118,28 @@ def test_what_was_used_last_is_kept() -> None:
     kept: Kept[str, str] = Kept(2)
     assert [kept.get(name, lambda name=name: load(name)) for name in "abacab"] == list("ABACAB")  # type: ignore[misc]
     assert loaded == list("abcb")
+
+
+_LOADING = """
+import sys
+from operators.models.adapters import AdapterFiles, AdapterRef
+for name in sys.argv[1:]:
+    print(AdapterFiles(AdapterRef.parse(name), ["usual"]).digest)
+"""
+
+
+def test_of_a_repository_only_what_is_needed_is_downloaded(folder: Path, tmp_path: Path) -> None:
+    (folder / "unet").mkdir()
+    for name, count in (("unet/large", 8), ("unet/named", 9)):
+        save_file({"a": torch.ones(count)}, folder / f"{name}.safetensors")
+    names = ["org/lora", f"org/lora/unet/named.safetensors@{COMMIT}"]
+    with hub("org/lora", folder) as served:
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": served.endpoint}
+        done = subprocess.run(
+            [sys.executable, "-c", _LOADING, *names], env=environment, capture_output=True, text=True, check=False
+        )
+        downloads = dict(served.downloads)
+    assert done.returncode == 0, done.stderr
+    wanted = [folder / "one.safetensors", folder / "unet" / "named.safetensors"]
+    assert done.stdout.split() == [files(path).digest for path in wanted]
+    assert downloads == {"one.safetensors": 1, "unet/named.safetensors": 1}
