@@ -171,7 +171,7 @@ def test_nothing_outside_of_a_given_mask_leaves_the_source(tiny_vae_folder: Path
     pixels = torch.from_numpy(np.asarray(decode_all(pictures[:1])[0]).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         source = family.decode(family.encode_images(pixels, None))[0]
-    assert (edited - source)[:, :, 56:].abs().max() < 1e-5
+    assert (edited - source)[:, :, 56:].abs().max() < 1e-4
     assert (edited - source)[:, :, :24].abs().max() > 10 * NEAR
 
 
