@@ -101,9 +101,9 @@ def depth_model(folder: Path) -> Path:
     return folder
 
 
-def depth2img(folder: Path, base: Path, depth: Path) -> Path:
+def depth2img(folder: Path, base: Path, depth: Path, seed: int = 6) -> Path:
     """A model that is shown depth, with the other parts of another tiny model."""
-    torch.manual_seed(6)
+    torch.manual_seed(seed)
     parts = dict(StableDiffusionPipeline.from_pretrained(base, safety_checker=None).components)
     unet = UNet2DConditionModel.from_config({**parts["unet"].config, "in_channels": 5})
     StableDiffusionDepth2ImgPipeline(
@@ -143,9 +143,9 @@ def image_variation(folder: Path, base: Path) -> Path:
     return folder
 
 
-def unclip(folder: Path, base: Path) -> Path:
+def unclip(folder: Path, base: Path, seed: int = 8) -> Path:
     """A model that is told of a picture beside the text, with the other parts of another tiny model."""
-    torch.manual_seed(8)
+    torch.manual_seed(seed)
     parts = dict(StableDiffusionPipeline.from_pretrained(base, safety_checker=None).components)
     told = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * 24}
     normalizer = StableUnCLIPImageNormalizer(24)

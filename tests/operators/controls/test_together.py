@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "controlnet": {"model": WEIGHTS + "controlnet", "image": "image"},
     "custom_diffusion": {"weights": WEIGHTS + "custom"},
     "depth2img": {},
-    "dreambooth": {"checkpoint": WEIGHTS + "another"},
+    "dreambooth": {"checkpoint": WEIGHTS + "other-base"},
     "image_prompt": {},
     "lora": {"weights": WEIGHTS + "lora", "scale": 0.6},
     "model_editing": {"edits": [{"source": "a circle", "destination": "a red circle"}]},
@@ -57,12 +58,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory, diffusion_folder: Path) ->
     """Models and adapters of every control."""
     at = tmp_path_factory.mktemp("together")
     base = tiny_conditions.deeper(at / "base", diffusion_folder)
-    tiny_conditions.deeper(at / "another", diffusion_folder, seed=9)
+    other = tiny_conditions.deeper(at / "other-base", diffusion_folder, seed=9)
     tiny_conditions.controlnet(at / "controlnet", base)
     tiny_conditions.t2i_adapter(at / "t2i")
-    tiny_conditions.depth2img(at / "depth", base, tiny_conditions.depth_model(at / "dpt"))
-    tiny_conditions.image_variation(at / "variation", base)
-    tiny_conditions.unclip(at / "unclip", base)
+    depth = tiny_conditions.depth_model(at / "dpt")
+    for name, model, seed in (("", base, 1), ("other-", other, 2)):
+        tiny_conditions.depth2img(at / f"{name}depth", model, depth, seed)
+        tiny_conditions.image_variation(at / f"{name}variation", model)
+        tiny_conditions.unclip(at / f"{name}unclip", model, seed)
     trained(base, at / "lora", 1, text=False)
     customised(StableDiffusionPipeline.from_pretrained(base, safety_checker=None), at / "custom", 2, False)
     save_file({"<cat>": vectors(1, 1)}, at / "learned_embeds.safetensors")
@@ -76,13 +79,17 @@ def table(pictures: pa.StructArray) -> pa.Table:
     return pa.table({"prompt": prompts, "weighted": weighted, "image": pictures[:2], columns.ROW_ID: ["a", "b"]})
 
 
+def kind_of_model(kinds: Sequence[str]) -> str:
+    return next((OWN_MODEL[kind] for kind in kinds if kind in OWN_MODEL), "base")
+
+
 def controls(at: Path, *kinds: str) -> list[dict[str, Any]]:
     written = json.dumps([{kind: OPTIONS[kind]} for kind in kinds])
-    return list(json.loads(written.replace(WEIGHTS, f"{at}/")))
+    return list(json.loads(written.replace(WEIGHTS, f"{at}/").replace("other-base", f"other-{kind_of_model(kinds)}")))
 
 
 def model(at: Path, *kinds: str) -> str:
-    return str(at / next((OWN_MODEL[kind] for kind in kinds if kind in OWN_MODEL), "base"))
+    return str(at / kind_of_model(kinds))
 
 
 def why_not(one: str, other: str) -> str | None:
