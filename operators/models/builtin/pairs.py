@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def pair(index: int, seed: int = 0) -> Pair:
     along = np.array([_MARGIN + before + radii[0], SIZE - _MARGIN - (spare - between) - radii[1]])
     across = rng.uniform(_MARGIN + radii, SIZE - _MARGIN - radii)
     places = np.stack([along, across] if rng.random() < 0.5 else [across, along], 1)
-    ground = {
+    ground: dict[str, Any] = {
         "background": str(background),
         "texture": str(rng.choice(TEXTURES)),
         "angle": float(rng.uniform(0, np.pi)),
