@@ -123,7 +123,8 @@ def paint(objects: Sequence[Scene]) -> NDArray[np.uint8]:
     for item in objects:
         cover = coverage(item.shape, item.x, item.y, item.radius)[..., None]
         painted = painted + cover * (np.array(COLOURS[item.colour], np.float32) - painted)
-    return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+    return picture
 
 
 def masks(scenes: Sequence[Scene]) -> NDArray[np.bool_]:
