@@ -1,7 +1,8 @@
 """What controls do to pictures of the built-in models, read from the pixels.
 
 sega_moved            share of objects that took the colour that semantic guidance moves them to
-sega_kept             share of those that stayed in place: the centre within 4 pixels of where it was without
+sega_right            share of pictures with the new colour, the old shape and the old background
+sega_kept             share of those that stayed in place, the centre within 4 pixels of where it is without
 both_plain            share of pictures with both objects that the prompt names
 both_excited          the same with Attend-and-Excite
 panorama_seam         steps from pixel to pixel where windows begin against those elsewhere, four times as wide
@@ -14,6 +15,7 @@ plain_overlap         the same where no outline is told
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import common
@@ -36,8 +38,10 @@ MOVED = 4.0
 CELL = 4
 """Pixels of a latent."""
 WIDE = 4
+EDGE = 20.0
+"""Levels of 255."""
 
-CONCEPT = {"guidance_scale": 8.0, "warmup": 10, "threshold": 0.8}
+CONCEPT = {"guidance_scale": 25.0, "warmup": 21, "threshold": 0.7}
 EXCITED = {"max_iter_to_alter": 15, "scale_factor": 20.0}
 
 Pixels = NDArray[np.uint8]
@@ -53,29 +57,28 @@ def measure(quick: bool) -> dict[str, Any]:
 def sega(count: int, first: int = FIRST) -> dict[str, float]:
     """Objects moved to another colour, each of the colours that the scene doesn't have."""
     items = [scene(index, HELD_OUT_SERIES) for index in range(first, first + count)]
-    wanted = [other_colour(item, index) for index, item in enumerate(items)]
-    table = pa.table(
-        {
-            "prompt": [item.caption for item in items],
-            "new": [f"a {colour} {item.shape}" for colour, item in zip(wanted, items, strict=True)],
-            "old": [f"a {item.colour} {item.shape}" for item in items],
-        }
-    )
+    wanted = [recoloured(item, index) for index, item in enumerate(items)]
+    table = pa.table({"prompt": [item.caption for item in items], "wanted": [item.caption for item in wanted]})
     concepts = [
-        {"prompt": {"column": "new"}, "direction": "towards", **CONCEPT},
-        {"prompt": {"column": "old"}, "direction": "away", **CONCEPT},
+        {"prompt": {"column": "wanted"}, "direction": "towards", **CONCEPT},
+        {"prompt": {"column": "prompt"}, "direction": "away", **CONCEPT},
     ]
     before = [read(picture) for picture in pictures(table)]
     after = [read(picture) for picture in pictures(table, controls=[{"sega": {"concepts": concepts}}])]
-    moved = np.array([reading.colour == colour for reading, colour in zip(after, wanted, strict=True)])
-    places = np.array([[np.hypot(a.x - b.x, a.y - b.y)] for a, b in zip(after, before, strict=True)])[:, 0]
-    return {"sega_moved": float(moved.mean()), "sega_kept": float((places[moved] < MOVED).mean())}
+    moved = np.array([reading.colour == item.colour for reading, item in zip(after, wanted, strict=True)])
+    right = np.array([reading.caption == item.caption for reading, item in zip(after, wanted, strict=True)])
+    away = np.array([np.hypot(new.x - old.x, new.y - old.y) for new, old in zip(after, before, strict=True)])
+    return {
+        "sega_moved": float(moved.mean()),
+        "sega_right": float(right.mean()),
+        "sega_kept": float((away[moved] < MOVED).mean()),
+    }
 
 
-def other_colour(item: Scene, index: int) -> str:
-    """One of the colours that a scene doesn't have."""
+def recoloured(item: Scene, index: int) -> Scene:
+    """The scene in one of the colours that it doesn't have."""
     left = [colour for colour in COLOURS if colour not in (item.colour, item.background)]
-    return left[index % len(left)]
+    return replace(item, colour=left[index % len(left)])
 
 
 def both(count: int, first: int = FIRST) -> dict[str, float]:
@@ -105,11 +108,15 @@ def panorama(count: int, first: int = FIRST) -> dict[str, float]:
 
 
 def seam(made: list[Pixels], stride: int) -> float:
-    """Mean step from a column of pixels to the next where windows begin, against that where other latents begin."""
-    steps = np.abs(np.diff(np.stack(made).astype(np.float32), axis=2)).mean((0, 1, 3))
-    borders = np.arange(CELL, steps.size + 1, CELL)
+    """Mean step from a pixel to the next where windows begin, against that where other latents begin.
+
+    Steps of ``EDGE`` or more are edges of objects, which are few and would drown the rest.
+    """
+    steps = np.abs(np.diff(np.stack(made).astype(np.float32), axis=2)).mean(3)
+    borders = np.arange(CELL, steps.shape[2] + 1, CELL)
     begins = borders % (stride * CELL) == 0
-    return float(steps[borders[begins] - 1].mean() / steps[borders[~begins] - 1].mean())
+    there, elsewhere = steps[:, :, borders[begins] - 1], steps[:, :, borders[~begins] - 1]
+    return float(there[there < EDGE].mean() / elsewhere[elsewhere < EDGE].mean())
 
 
 def outlined(count: int, first: int = FIRST) -> dict[str, float]:

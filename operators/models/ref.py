@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-BUILTIN = ("stable-diffusion", "stable-diffusion-pairs", "blip", "controlnet", "t2i-adapter")
+BUILTIN = ("stable-diffusion", "blip")
 """Models that are part of the package."""
 
 

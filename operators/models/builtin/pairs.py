@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,14 +52,15 @@ def pair(index: int, seed: int = 0) -> Pair:
     along = np.array([_MARGIN + before + radii[0], SIZE - _MARGIN - (spare - between) - radii[1]])
     across = rng.uniform(_MARGIN + radii, SIZE - _MARGIN - radii)
     places = np.stack([along, across] if rng.random() < 0.5 else [across, along], 1)
-    ground: dict[str, Any] = {
-        "background": str(background),
-        "texture": str(rng.choice(TEXTURES)),
-        "angle": float(rng.uniform(0, np.pi)),
-        "period": float(rng.uniform(8, 16)),
-    }
+    on_ground = partial(
+        Scene,
+        background=str(background),
+        texture=str(rng.choice(TEXTURES)),
+        angle=float(rng.uniform(0, np.pi)),
+        period=float(rng.uniform(8, 16)),
+    )
     items = [
-        Scene(shape=str(shape), colour=str(colour), x=float(x), y=float(y), radius=float(radius), **ground)
+        on_ground(shape=str(shape), colour=str(colour), x=float(x), y=float(y), radius=float(radius))
         for shape, colour, (x, y), radius in zip(shapes, colours, places, radii, strict=True)
     ]
     one, other = rng.permutation(2)
