@@ -43,14 +43,21 @@ def once(rows: list[dict], names: list[str]) -> list:
     return found
 
 
+def scaled(picture: Image.Image) -> Image.Image:
+    """A picture at the height of all."""
+    return picture.resize((round(picture.width * SIDE / picture.height), SIDE), Image.Resampling.NEAREST)
+
+
 def tile(pictures: list[dict], texts: list[str]) -> Image.Image:
     """One source row: its pictures side by side, its texts below."""
-    width = len(pictures) * (SIDE + GAP) + GAP
+    shown = [scaled(decode(picture)) for picture in pictures]
+    width = sum(one.width + GAP for one in shown) + GAP
     lines = [line for text in texts for line in textwrap.wrap(text, width // 7)]
     made = Image.new("RGB", (width, SIDE + 2 * GAP + len(lines) * LINE), "white")
-    for number, picture in enumerate(pictures):
-        square = decode(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-        made.paste(square, (GAP + number * (SIDE + GAP), GAP))
+    left = GAP
+    for one in shown:
+        made.paste(one, (left, GAP))
+        left += one.width + GAP
     text = "\n".join(lines)
     ImageDraw.Draw(made).text((GAP, SIDE + GAP), text, fill="black", font=ImageFont.load_default(12))
     return made
