@@ -3,8 +3,6 @@
 sega_moved            share of objects that took the colour that semantic guidance moves them to
 sega_right            share of pictures with the new colour, the old shape and the old background
 sega_kept             share of those that stayed in place, the centre within 4 pixels of where it is without
-both_plain            share of pictures with both objects that the prompt names
-both_excited          the same with Attend-and-Excite
 panorama_seam         steps from pixel to pixel where windows begin against those elsewhere, four times as wide
 panorama_seam_apart   the same where windows don't overlap
 controlnet_overlap    mean intersection over union of the object with the outline that is told
@@ -25,8 +23,7 @@ from numpy.typing import NDArray
 
 from operators import Generate
 from operators.images import decode, encode_all
-from operators.models.builtin.pairs import pair
-from operators.models.builtin.reading import object_mask, read, read_both, shows
+from operators.models.builtin.reading import object_mask, read
 from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, SIZE, Scene, masks, outlines, scene
 
 STEPS = 30
@@ -42,7 +39,6 @@ EDGE = 20.0
 """Levels of 255."""
 
 CONCEPT = {"guidance_scale": 25.0, "warmup": 21, "threshold": 0.7}
-EXCITED = {"max_iter_to_alter": 15, "scale_factor": 20.0}
 
 Pixels = NDArray[np.uint8]
 
@@ -50,7 +46,7 @@ Pixels = NDArray[np.uint8]
 def measure(quick: bool) -> dict[str, Any]:
     """The figures, with the number of pictures behind each."""
     count = 24 if quick else 200
-    figures = sega(count) | both(count) | panorama(count // 8) | outlined(count)
+    figures = sega(count) | panorama(count // 8) | outlined(count)
     return {**{name: round(value, 3) for name, value in figures.items()}, "pictures": count, "panoramas": count // 8}
 
 
@@ -79,20 +75,6 @@ def recoloured(item: Scene, index: int) -> Scene:
     """The scene in one of the colours that it doesn't have."""
     left = [colour for colour in COLOURS if colour not in (item.colour, item.background)]
     return replace(item, colour=left[index % len(left)])
-
-
-def both(count: int, first: int = FIRST) -> dict[str, float]:
-    """Pictures of two objects, from the model that leaves one out now and then."""
-    items = [pair(index, HELD_OUT_SERIES) for index in range(first, first + count)]
-    words = [f"{item.first.shape},{item.second.shape}" for item in items]
-    table = pa.table({"prompt": [item.caption for item in items], "words": words})
-    excited = {"attend_and_excite": {"words": {"column": "words"}, **EXCITED}}
-
-    def share(**options: Any) -> float:
-        made = pictures(table, model="builtin:stable-diffusion-pairs", **options)
-        return float(np.mean([shows(read_both(p), i.first, i.second) for p, i in zip(made, items, strict=True)]))
-
-    return {"both_plain": share(), "both_excited": share(controls=[excited])}
 
 
 def panorama(count: int, first: int = FIRST) -> dict[str, float]:

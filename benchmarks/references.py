@@ -31,11 +31,13 @@ def pipeline(kind: Any, folder: str, **parts: Any) -> Any:
         made.inverse_scheduler = DDIMInverseScheduler.from_config(made.scheduler.config)
     encode = made.vae.encode
     # These pipelines sample the autoencoder; the built-in one has no distribution, so its latents stand for the sample.
-    made.vae.encode = lambda pixels: SimpleNamespace(
-        latent_dist=SimpleNamespace(sample=lambda *_: encode(pixels).latents)
-    )
+    made.vae.encode = lambda pixels: SimpleNamespace(latent_dist=_certain(encode(pixels).latents))
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def _certain(latents: torch.Tensor) -> SimpleNamespace:
+    return SimpleNamespace(sample=lambda *_: latents, mode=lambda: latents)
 
 
 class Pix2PixZero:

@@ -73,7 +73,7 @@ def test_a_killed_process_that_no_row_ended_costs_no_row(tmp_path):
 
 @pytest.mark.long
 def test_a_step_that_ends_the_process_on_every_row_ends_the_job(tmp_path):
-    with pytest.raises(ResourceError, match="poisoned: the process died on each of the first [45] rows"):
+    with pytest.raises(ResourceError, match=r"poisoned: the process died on each of the first [45] rows"):
         job(tmp_path, dict.fromkeys(range(ROWS), "kill")).run()
 
 
