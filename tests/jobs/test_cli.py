@@ -70,7 +70,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], job: Path) -> None:
 def test_operators_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = latentmill(capsys, "operators")
     listed = [line.split()[:2] for line in out.splitlines()]
-    assert [words[0] for words in listed] == ["caption", "invert", *["edit"] * 6, "generate", "pipeline"]
+    assert [words[0] for words in listed] == [kind for kind, specs in KINDS.items() for _ in specs]
     assert ["edit", "pix2pix_zero"] in listed
     _, out, _ = latentmill(capsys, "operators", "caption")
     options = {line.split()[0]: line for line in out.splitlines()[3:]}
