@@ -106,6 +106,7 @@ def test_rows_are_read_once_however_often_their_store_fails(
     assert len(set(ids(harried))) == harried.num_rows > 0
 
 
+@pytest.mark.long
 def test_a_store_that_is_killed_under_a_reader_and_a_writer_costs_time_alone(s3: Server) -> None:
     bucket = s3.new_bucket()
     s3.files().pipe_file(f"{bucket}/in/a.parquet", parquet())

@@ -64,6 +64,7 @@ def written(path, sink):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_kills_lose_and_double_nothing(cluster, tmp_path):
     rng = random.Random(11)

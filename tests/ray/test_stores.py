@@ -64,6 +64,7 @@ def written(server, bucket, to):
     return rows(to), outcomes(to)
 
 
+@pytest.mark.long
 def test_a_job_reads_from_and_writes_to_google_s_store(gcs, job, tmp_path, ray_folder):
     bucket = gcs.new_bucket()
     names = [f"pics/{n}.png" for n in range(ROWS)]
