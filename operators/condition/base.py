@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
@@ -62,6 +63,20 @@ class Condition(Spec, ABC):
         """The condition pictures."""
         return {self.output: columns.IMAGE}
 
+    @abstractmethod
+    def conditioner(self) -> type[Conditioner[Any]]:
+        """What :meth:`load` makes."""
+
+    def load(
+        self,
+        step: str | None = None,
+        batch_rows: int = 16,
+        device: str | None = None,
+        compiled: bool = False,  # noqa: ARG002
+    ) -> Conditioner[Any]:
+        """Load the method; arguments and errors as in :meth:`Spec.load`."""
+        return self.conditioner()(self, step, batch_rows, device)
+
 
 @dataclass(frozen=True)
 class Given:
@@ -75,7 +90,17 @@ C = TypeVar("C", bound=Condition)
 
 
 class Conditioner(Operator[C, Given], ABC):
-    """A loaded method. Pictures are decoded a batch at a time: they may be large."""
+    """A loaded method. Pictures are decoded a batch at a time: they may be large.
+
+    Args:
+        spec: of the method.
+        step: name of the step.
+        batch_rows: rows that are drawn at once.
+        device: where a network runs, if there is one.
+    """
+
+    def __init__(self, spec: C, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> None:  # noqa: ARG002
+        super().__init__(spec, step, batch_rows)
 
     @abstractmethod
     def drawn(self, pictures: list[Image.Image], options: list[dict[str, Any]]) -> list[Image.Image]:
@@ -100,7 +125,8 @@ class Conditioner(Operator[C, Given], ABC):
         errors = {row: one for row, one in enumerate(found) if isinstance(one, RowError)}
         good = [row for row in range(len(batch)) if row not in errors]
         options = [batch[row].options for row in good]
-        sized = [_sized(found[row], batch[row].options) for row in good]
+        decoded = (one for one in found if not isinstance(one, RowError))
+        sized = [_sized(one, batch[row].options) for one, row in zip(decoded, good, strict=True)]
         written = encode_all(self.drawn(sized, options) if good else [], self.spec.format, self.spec.quality)
         places: list[int | None] = [None] * len(batch)
         for place, row in enumerate(good):
@@ -140,19 +166,36 @@ class ModelCondition(Condition, ABC):
         return ModelFiles(model, allow_pickle=self.allow_pickle)
 
 
+M = TypeVar("M", bound=ModelCondition)
+
+
+class ModelConditioner(Conditioner[M], ABC):
+    """A loaded method with networks.
+
+    Raises:
+        ModelError: one can't be had.
+    """
+
+    def __init__(self, spec: M, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> None:
+        super().__init__(spec, step, batch_rows, device)
+        self._files = [spec.files(model) for model in spec.models()]
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each network's weights, by the model's name."""
+        return {str(files.ref): files.digest for files in self._files}
+
+
 def check_installed() -> None:
     """Refuse where the library is missing that finds edges and poses.
 
     Raises:
         ModelError: it is.
     """
-    try:
-        import skimage  # noqa: F401
-    except ImportError:
-        raise ModelError("this needs scikit-image: pip install 'latentmill[conditions]'") from None
+    if find_spec("skimage") is None:
+        raise ModelError("this needs scikit-image: pip install 'latentmill[conditions]'")
 
 
-def _sized(picture: Any, options: dict[str, Any]) -> Image.Image:
+def _sized(picture: Image.Image, options: dict[str, Any]) -> Image.Image:
     if "width" not in options:
-        return picture  # type: ignore[no-any-return]
+        return picture
     return ImageOps.fit(picture, (options["width"], options["height"]), Image.Resampling.LANCZOS)

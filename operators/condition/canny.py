@@ -43,15 +43,9 @@ class Canny(Condition):
             check_thresholds(self.low_threshold, self.high_threshold)
         return self
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,  # noqa: ARG002
-        compiled: bool = False,  # noqa: ARG002
-    ) -> CannyConditioner:
-        """There is nothing to load; arguments and errors as in :meth:`Spec.load`."""
-        return CannyConditioner(self, step, batch_rows)
+    def conditioner(self) -> type[CannyConditioner]:
+        """What draws."""
+        return CannyConditioner
 
 
 class CannyConditioner(EdgeConditioner[Canny]):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from PIL import Image
 from pydantic import Field
 
-from operators.base import Kind
-from operators.condition.base import Conditioner, ModelCondition
+from operators.condition.base import ModelCondition, ModelConditioner
 from operators.models.loading import pick_device
 from operators.models.ref import ModelRef
 
 
 class Depth(ModelCondition):
     """Draw how near things are: white is the nearest of a picture, black the farthest."""
-
-    per_row: ClassVar[dict[str, Kind]] = {}
 
     method: Literal["depth"] = Field("depth", description="what to draw of a picture")
     depth_model: ModelRef = Field(description="a depth model of transformers")
@@ -25,18 +22,12 @@ class Depth(ModelCondition):
         """The depth model."""
         return (self.depth_model,)
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,
-        compiled: bool = False,  # noqa: ARG002
-    ) -> DepthConditioner:
-        """Load the depth model; arguments and errors as in :meth:`Spec.load`."""
-        return DepthConditioner(self, step, batch_rows, device)
+    def conditioner(self) -> type[DepthConditioner]:
+        """What draws."""
+        return DepthConditioner
 
 
-class DepthConditioner(Conditioner[Depth]):
+class DepthConditioner(ModelConditioner[Depth]):
     """A loaded depth model.
 
     Raises:
@@ -46,13 +37,9 @@ class DepthConditioner(Conditioner[Depth]):
     def __init__(self, spec: Depth, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> None:
         from operators.models.depth import DepthModel
 
-        super().__init__(spec, step, batch_rows)
-        self._files = spec.files(spec.depth_model)
-        self._model = DepthModel(self._files, pick_device(device))
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of the depth model's weights."""
-        return {str(self.spec.depth_model): self._files.digest}
+        super().__init__(spec, step, batch_rows, device)
+        (files,) = self._files
+        self._model = DepthModel(files, pick_device(device))
 
     def drawn(self, pictures: list[Image.Image], options: list[dict[str, Any]]) -> list[Image.Image]:  # noqa: ARG002
         """Depth at every picture's size, of pictures that the model takes at one size together."""

@@ -25,9 +25,9 @@ class EdgeConditioner(Conditioner[C], ABC):
         ModelError: the library that finds edges isn't installed.
     """
 
-    def __init__(self, spec: C, step: str | None = None, batch_rows: int = 16) -> None:
+    def __init__(self, spec: C, step: str | None = None, batch_rows: int = 16, device: str | None = None) -> None:
         check_installed()
-        super().__init__(spec, step, batch_rows)
+        super().__init__(spec, step, batch_rows, device)
 
     @abstractmethod
     def lines(self, picture: Image.Image, options: dict[str, Any]) -> NDArray[np.uint8]:

@@ -35,15 +35,9 @@ class Lineart(Condition):
         20.0, description="how fast lines become white above the threshold"
     )
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,  # noqa: ARG002
-        compiled: bool = False,  # noqa: ARG002
-    ) -> LineartConditioner:
-        """There is nothing to load; arguments and errors as in :meth:`Spec.load`."""
-        return LineartConditioner(self, step, batch_rows)
+    def conditioner(self) -> type[LineartConditioner]:
+        """What draws."""
+        return LineartConditioner
 
 
 class LineartConditioner(EdgeConditioner[Lineart]):

@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import Field
 
 from operators.base import Column, Kind
-from operators.condition.base import Conditioner, ModelCondition, check_installed
+from operators.condition.base import ModelCondition, ModelConditioner, check_installed
 from operators.models.loading import pick_device
 from operators.models.ref import ModelRef
 
@@ -30,18 +30,12 @@ class Pose(ModelCondition):
         """The pose model and the detector."""
         return self.pose_model, self.detector
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,
-        compiled: bool = False,  # noqa: ARG002
-    ) -> PoseConditioner:
-        """Load the models; arguments and errors as in :meth:`Spec.load`."""
-        return PoseConditioner(self, step, batch_rows, device)
+    def conditioner(self) -> type[PoseConditioner]:
+        """What draws."""
+        return PoseConditioner
 
 
-class PoseConditioner(Conditioner[Pose]):
+class PoseConditioner(ModelConditioner[Pose]):
     """A loaded pose model, with its detector.
 
     Raises:
@@ -52,15 +46,10 @@ class PoseConditioner(Conditioner[Pose]):
         check_installed()
         from operators.models.pose import PersonDetector, PoseModel
 
-        super().__init__(spec, step, batch_rows)
-        self._files = [spec.files(model) for model in spec.models()]
+        super().__init__(spec, step, batch_rows, device)
         pose, detector = self._files
         self._detector = PersonDetector(detector, pick_device(device))
         self._model = PoseModel(pose, pick_device(device))
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of both models' weights."""
-        return {str(files.ref): files.digest for files in self._files}
 
     def drawn(self, pictures: list[Image.Image], options: list[dict[str, Any]]) -> list[Image.Image]:
         """The stick figures of everybody in every picture."""

@@ -33,15 +33,9 @@ class Scribble(Condition):
         description="deviation in pixels of the Gaussian that surroundings are averaged by; more for thicker strokes",
     )
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,  # noqa: ARG002
-        compiled: bool = False,  # noqa: ARG002
-    ) -> ScribbleConditioner:
-        """There is nothing to load; arguments and errors as in :meth:`Spec.load`."""
-        return ScribbleConditioner(self, step, batch_rows)
+    def conditioner(self) -> type[ScribbleConditioner]:
+        """What draws."""
+        return ScribbleConditioner
 
 
 class ScribbleConditioner(EdgeConditioner[Scribble]):

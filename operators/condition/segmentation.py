@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 from pydantic import Field
 
-from operators.condition.base import Conditioner, ModelCondition
+from operators.condition.base import ModelCondition, ModelConditioner
 from operators.models.loading import check_architecture, load_network, load_processor, pick_device
 from operators.models.ref import ModelRef
 
@@ -26,18 +26,12 @@ class Segmentation(ModelCondition):
         """The segmentation model."""
         return (self.segmentation_model,)
 
-    def load(
-        self,
-        step: str | None = None,
-        batch_rows: int = 16,
-        device: str | None = None,
-        compiled: bool = False,  # noqa: ARG002
-    ) -> SegmentationConditioner:
-        """Load the segmentation model; arguments and errors as in :meth:`Spec.load`."""
-        return SegmentationConditioner(self, step, batch_rows, device)
+    def conditioner(self) -> type[SegmentationConditioner]:
+        """What draws."""
+        return SegmentationConditioner
 
 
-class SegmentationConditioner(Conditioner[Segmentation]):
+class SegmentationConditioner(ModelConditioner[Segmentation]):
     """A loaded segmentation model.
 
     Raises:
@@ -50,17 +44,13 @@ class SegmentationConditioner(Conditioner[Segmentation]):
         import torch
         from transformers import AutoModelForSemanticSegmentation
 
-        super().__init__(spec, step, batch_rows)
-        self._files = spec.files(spec.segmentation_model)
-        check_architecture(self._files, "ForSemanticSegmentation", "does not tell classes of things apart")
-        self._processor = load_processor(self._files)
+        super().__init__(spec, step, batch_rows, device)
+        (files,) = self._files
+        check_architecture(files, "ForSemanticSegmentation", "does not tell classes of things apart")
+        self._processor = load_processor(files)
         self._device = pick_device(device)
-        self._network = load_network(AutoModelForSemanticSegmentation, self._files, self._device, dtype=torch.float32)
+        self._network = load_network(AutoModelForSemanticSegmentation, files, self._device, dtype=torch.float32)
         self._colors = colors(self._network.config.num_labels)
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of the segmentation model's weights."""
-        return {str(self.spec.segmentation_model): self._files.digest}
 
     def drawn(self, pictures: list[Image.Image], options: list[dict[str, Any]]) -> list[Image.Image]:  # noqa: ARG002
         """Classes at every picture's size, of pictures that the model takes at one size together."""
