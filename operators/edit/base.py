@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
@@ -20,6 +19,7 @@ from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
 from operators.diffusion.spec import Side
 from operators.edit.concepts import Concept, labels, word_of
 from operators.edit.inverted import known_of
+from operators.edit.rows import Edited, EditRow
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
@@ -175,53 +175,6 @@ _PER_ROW = {
     "height": Kind.INTEGER,
     "seed": Kind.INTEGER,
 }
-
-
-@dataclass(frozen=True)
-class EditRow:
-    """What one row asks for.
-
-    Attributes:
-        source: rows that one row became have this in common, and with it picture, latents, mask, prompt and seed.
-        prompt: what the picture shows; empty where that does not matter.
-        target: what it shall show; None where only the concepts tell.
-        change: the concepts to go from and to; None where only the target tells.
-        pixels: ``(3, height, width)`` in -1..1.
-        latents: ``(c, h, w)``, or ``(steps + 1, c, h, w)`` for a whole trajectory, from the picture to noise.
-        mask: ``(1, height, width)``, 1 where the picture may change, 0 elsewhere.
-        options: the method's own, by name.
-        controls: what each control needs to know of the row.
-    """
-
-    source: int
-    prompt: str
-    target: str | None
-    change: tuple[Concept, Concept] | None
-    negative_prompt: str
-    guidance_scale: float
-    steps: int
-    width: int
-    height: int
-    seed: int
-    pixels: Tensor | None
-    latents: NDArray[np.float16] | None
-    mask: Tensor | None
-    options: dict[str, Any]
-    controls: tuple[Any, ...] = ()
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """What to show, what to keep away from, and what is shown."""
-        return self.target or "", self.negative_prompt, self.prompt
-
-
-@dataclass
-class Edited:
-    """A batch after its edit: latents ``(n, c, h, w)``, values of further columns, and the rows that failed."""
-
-    latents: Tensor
-    columns: dict[str, Sequence[Any] | pa.Array] = field(default_factory=dict)
-    errors: dict[int, RowError] = field(default_factory=dict)
 
 
 E = TypeVar("E", bound=Edit)

@@ -10,7 +10,8 @@ from pydantic import Field
 from operators.base import Column, Kind
 from operators.controls import Touches
 from operators.diffusion.schedulers import steps_taken
-from operators.edit.base import Edit, Edited, Editor, EditRow
+from operators.edit.base import Edit, Editor
+from operators.edit.rows import Edited, EditRow
 
 
 class Cycle(Edit):

@@ -12,8 +12,9 @@ from pydantic import Field
 from operators import columns
 from operators.base import Column, Kind
 from operators.controls import Touches
-from operators.edit.base import Edit, Edited, Editor, EditRow
+from operators.edit.base import Edit, Editor
 from operators.edit.inverted import Start, check_inverted
+from operators.edit.rows import Edited, EditRow
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import encode_all
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from operators.base import Column, Kind
 from operators.diffusion.schedulers import Sampling
-from operators.edit.base import Edit, Edited, Editor, EditRow
+from operators.edit.base import Edit, Editor
+from operators.edit.rows import Edited, EditRow
 
 
 class Img2Img(Edit):

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 from operators.base import Column, Kind
 from operators.controls import Touches
 from operators.diffusion.schedulers import Sampling
-from operators.edit.base import Edit, Edited, Editor, EditRow
+from operators.edit.base import Edit, Editor
+from operators.edit.rows import Edited, EditRow
 from operators.models.ref import ModelRef
 
 

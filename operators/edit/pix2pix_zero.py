@@ -11,9 +11,10 @@ from pydantic import Field
 from operators import columns
 from operators.base import Column, Kind
 from operators.controls import Touches
-from operators.edit.base import Edit, Edited, Editor, EditRow
+from operators.edit.base import Edit, Editor
 from operators.edit.concepts import Concept, Sentences, TextModel, from_templates
 from operators.edit.inverted import check_inverted
+from operators.edit.rows import Edited, EditRow
 from operators.models.loading import ModelFiles, pick_device
 from operators.models.ref import ModelRef
 

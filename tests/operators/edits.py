@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from operators import columns
-from operators.edit.base import Edit, EditRow
+from operators.edit.base import Edit
+from operators.edit.rows import EditRow
 
 
 def mask(left: int, top: int, right: int, bottom: int) -> Image.Image:
