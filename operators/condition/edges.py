@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,7 +34,9 @@ class EdgeConditioner(Conditioner[C], ABC):
 
     def drawn(self, pictures: list[Image.Image], options: list[dict[str, Any]]) -> list[Image.Image]:
         """The lines of every picture."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        import torch
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             return list(map(Image.fromarray, pool.map(self.lines, pictures, options)))
 
 

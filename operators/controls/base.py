@@ -189,6 +189,26 @@ def row_options(model: BaseModel, names: Iterable[str], table: pa.Table) -> list
     return [_row(given, limits, row) for row in range(table.num_rows)]
 
 
+OptionsWithParts = tuple[dict[str, Any], list[dict[str, Any]]]
+"""The options of one row, and those of each part of it: of each concept, of each region."""
+
+
+def with_parts(
+    own: Sequence[dict[str, Any] | RowError], parts: Sequence[Sequence[dict[str, Any] | RowError]]
+) -> list[OptionsWithParts | RowError]:
+    """The options of every row and those of its parts together; the first error, where any of them has one.
+
+    Args:
+        own: of every row.
+        parts: of each part, of every row.
+    """
+    return [_together(row, list(of)) for row, of in zip(own, zip(*parts, strict=True), strict=True)]
+
+
+def _together(own: Any, parts: list[Any]) -> OptionsWithParts | RowError:
+    return next((one for one in (own, *parts) if isinstance(one, RowError)), (own, parts))
+
+
 def _limits(model: BaseModel, name: str) -> TypeAdapter[Any]:
     annotation: Any = type(model).model_fields[name].annotation
     return TypeAdapter(annotation)

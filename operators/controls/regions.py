@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from operators.base import Column, Kind, column_options
-from operators.controls.base import LISTED, Control, ControlSpec, Touches, row_options
+from operators.controls.base import LISTED, Control, ControlSpec, OptionsWithParts, Touches, row_options, with_parts
 from operators.errors import MaskError, RowError
 from operators.images import MAX_PIXELS, decode_all
 
@@ -81,24 +81,20 @@ class Regions(ControlSpec):
         return RegionPrompts(self, family)
 
 
-Row = tuple[dict[str, Any], list[dict[str, Any]]]
-"""The options of one row, and of each region ``prompt`` and ``place``: a box, or a mask as a picture."""
-
-
-class RegionPrompts(Control[Regions, Row]):
+class RegionPrompts(Control[Regions, OptionsWithParts]):
     """Loaded regions."""
 
-    def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[Row | RowError]:
-        """Options of the row and of each region, with boxes checked and masks decoded."""
-        own = super().prepare(table, texts)
+    def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[OptionsWithParts | RowError]:  # noqa: ARG002
+        """Options of the row, and of each region ``prompt`` and ``place``: a box, or a mask as a picture."""
+        own = row_options(self.spec, self.spec.per_row, table)
         regions = [self._places(region, table) for region in self.spec.regions]
-        return [_complete(*row) for row in zip(own, zip(*regions, strict=True), strict=True)]
+        return with_parts(own, regions)
 
-    def texts(self, asked: Row) -> tuple[str, ...]:
+    def texts(self, asked: OptionsWithParts) -> tuple[str, ...]:
         """The prompts of the regions."""
         return tuple(region["prompt"] for region in asked[1])
 
-    def join(self, denoising: Denoising, asked: list[Row]) -> None:
+    def join(self, denoising: Denoising, asked: list[OptionsWithParts]) -> None:
         """Add a pass for each region, and what puts them together."""
         from operators.diffusion.region_prompts import Compose
 
@@ -125,7 +121,3 @@ def _masked(row: Any, mask: Any) -> dict[str, Any] | RowError:
     if brightest <= 127:
         return MaskError(f"the mask of region {row['prompt']!r} is empty: nothing of it is brighter than half")
     return {**row, "place": mask}
-
-
-def _complete(own: Any, regions: tuple[Any, ...]) -> Row | RowError:
-    return next((one for one in (own, *regions) if isinstance(one, RowError)), (own, list(regions)))

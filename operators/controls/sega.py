@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.base import Column, Kind, column_options
-from operators.controls.base import Control, ControlSpec, Touches, row_options
+from operators.controls.base import Control, ControlSpec, OptionsWithParts, Touches, row_options, with_parts
 from operators.diffusion.loop import Method
 from operators.errors import RowError
 
@@ -83,24 +83,20 @@ class Sega(ControlSpec):
         return SemanticGuidance(self, family)
 
 
-Row = tuple[dict[str, Any], list[dict[str, Any]]]
-"""The options of one row, and those of each concept."""
-
-
-class SemanticGuidance(Control[Sega, Row]):
+class SemanticGuidance(Control[Sega, OptionsWithParts]):
     """Loaded SEGA."""
 
-    def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[Row | RowError]:
+    def prepare(self, table: pa.Table, texts: Sequence[tuple[str, ...] | None]) -> list[OptionsWithParts | RowError]:  # noqa: ARG002
         """Options of the row and of each concept."""
-        own = super().prepare(table, texts)
+        own = row_options(self.spec, self.spec.per_row, table)
         concepts = [row_options(concept, _PER_CONCEPT, table) for concept in self.spec.concepts]
-        return [_complete(*row) for row in zip(own, zip(*concepts, strict=True), strict=True)]
+        return with_parts(own, concepts)
 
-    def texts(self, asked: Row) -> tuple[str, ...]:
+    def texts(self, asked: OptionsWithParts) -> tuple[str, ...]:
         """The concepts."""
         return tuple(concept["prompt"] for concept in asked[1])
 
-    def join(self, denoising: Denoising, asked: list[Row]) -> None:
+    def join(self, denoising: Denoising, asked: list[OptionsWithParts]) -> None:
         """Add a pass for each concept, and the term that comes of them."""
         passes = [
             denoising.add_pass(denoising.encode([concepts[at]["prompt"] for _, concepts in asked]))
@@ -118,7 +114,7 @@ class SegaTerm(Method):
         device: of the latents.
     """
 
-    def __init__(self, asked: list[Row], passes: list[int], device: torch.device) -> None:
+    def __init__(self, asked: list[OptionsWithParts], passes: list[int], device: torch.device) -> None:
         import torch
 
         def per_row(name: str) -> Tensor:
@@ -168,7 +164,3 @@ def _quantile(magnitudes: Tensor, shares: Tensor) -> Tensor:
     below = place.floor().long()
     low, high = ranked.gather(-1, below), ranked.gather(-1, place.ceil().long())
     return low.lerp(high, place - below).unsqueeze(-1)
-
-
-def _complete(own: Any, concepts: tuple[Any, ...]) -> Row | RowError:
-    return next((one for one in (own, *concepts) if isinstance(one, RowError)), (own, list(concepts)))

@@ -144,8 +144,20 @@ def test_models_of_controls_are_sent_by_whole_paths_too(job: Path) -> None:
     assert f"--set={change}" in _entrypoint(order, checked, {})
     there = Order(job, [*order.changes, change])
     assert str(check(there).job.steps[1].controls[0].model) == f"{job.parent}/net"
-    assert _extras(checked) == ["conditions"]
-    assert _extras(check(Order(job, [])).job) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "extras"),
+    [
+        ("{generate: {prompt: a}}", []),
+        ("{generate: {prompt: a, controls: [prompt_weighting]}}", ["weighting"]),
+        ("{condition: {method: canny}}", ["conditions"]),
+        ("safety", ["safety"]),
+        ("{pipeline: {class: TextToVideoSDPipeline, model: org/m, produces: video}}", ["video"]),
+    ],
+)
+def test_optional_parts_that_a_step_needs_are_installed(job: Path, step: str, extras: list[str]) -> None:
+    assert _extras(check(Order(job, [f"steps=[{step}]"])).job) == extras
 
 
 def test_packages_are_installed_where_they_are_lacking() -> None:

@@ -31,23 +31,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "attend_and_excite": {"indices": [2], "max_refinement_steps": 2},
     "controlnet": {"model": WEIGHTS + "controlnet", "image": "image"},
     "custom_diffusion": {"weights": WEIGHTS + "custom"},
-    "depth2img": {},
     "dreambooth": {"checkpoint": WEIGHTS + "other-base"},
-    "image_prompt": {},
     "lora": {"weights": WEIGHTS + "lora", "scale": 0.6},
     "model_editing": {"edits": [{"source": "a circle", "destination": "a red circle"}]},
-    "panorama": {},
     "prompt_weighting": {"long_prompts": True},
     "regions": {"regions": [{"prompt": "a star", "box": [0.0, 0.0, 0.5, 1.0]}], "bootstrapping": 1},
-    "rescale": {},
     "safe": {"warmup": 0, "concept": "a square", "guidance_scale": 50.0, "threshold": 0.5},
-    "sag": {},
     "sega": {"concepts": [{"prompt": "blue", "warmup": 0, "guidance_scale": 20.0}]},
     "t2i_adapter": {"model": WEIGHTS + "t2i", "image": "image"},
     "textual_inversion": {"embedding": WEIGHTS + "learned_embeds.safetensors", "token": "circle"},
-    "unclip": {},
 }
-"""Options of every control."""
+"""Options of the controls that have to be given some, or shall be strong enough to be seen."""
 PAIRS = list(combinations_with_replacement(CONTROLS, 2))
 METHOD_OF: dict[str, type[Edit]] = {method.model_fields["method"].default: method for method in METHODS}
 OWN_MODEL = {"depth2img": "depth", "image_prompt": "variation", "unclip": "unclip"}
@@ -84,7 +78,7 @@ def kind_of_model(kinds: Sequence[str]) -> str:
 
 
 def controls(at: Path, *kinds: str) -> list[dict[str, Any]]:
-    written = json.dumps([{kind: OPTIONS[kind]} for kind in kinds])
+    written = json.dumps([{kind: OPTIONS.get(kind, {})} for kind in kinds])
     return list(json.loads(written.replace(WEIGHTS, f"{at}/").replace("other-base", f"other-{kind_of_model(kinds)}")))
 
 
