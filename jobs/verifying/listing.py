@@ -10,9 +10,9 @@ from jobs.formats import SinkFormat
 from jobs.sink import ledger
 from jobs.sink.attempts import retried
 from jobs.sink.ledger import OUTCOMES, REJECTS
+from jobs.sink.stored import Stored, stored
 from jobs.status import State, Status
 from jobs.stores.store import Store
-from jobs.verifying.stored import Stored, stored
 from jobs.verifying.verdict import Code, Fault
 
 

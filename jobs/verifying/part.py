@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.sink.ledger import OUTCOMES, REJECTS
+from jobs.sink.stored import Batches, DamagedError, Stored, parquet
 from jobs.stores.store import Store
 from jobs.verifying.listing import Listed
-from jobs.verifying.stored import Batches, DamagedError, Stored, parquet
 from jobs.verifying.verdict import Code, Fault
 from operators import columns
 

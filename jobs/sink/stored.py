@@ -36,7 +36,7 @@ class Stored:
     folder: str
     names: Mapping[str, str]
     """What holds a part's rows, in the folder, by the stem of the part's name; or by its own name, if it is no part."""
-    _open: Callable[[str], Batches]
+    _open: Callable[[str, list[str] | None], Batches]
     _suffix: str = ""
     mixed: Sequence[str] = ()
     """What may hold rows of any part: in a table, what its owner has made of the parts' fragments."""
@@ -50,14 +50,14 @@ class Stored:
         """Whether there are rows of a part."""
         return ledger.stem(part) in self.names
 
-    def batches(self, part: str) -> Batches:
-        """A part's rows.
+    def batches(self, part: str, needed: list[str] | None = None) -> Batches:
+        """A part's rows, with all columns or those that are needed.
 
         Raises:
             DamagedError: they are not there, or not as they were written.
             SinkError: the store fails.
         """
-        return _checked(lambda: self._open(part if part in self.mixed else self.names[ledger.stem(part)]))
+        return _checked(lambda: self._open(part if part in self.mixed else self.names[ledger.stem(part)], needed))
 
 
 def stored(sink: Store, kind: SinkFormat) -> Stored:
@@ -72,7 +72,7 @@ def stored(sink: Store, kind: SinkFormat) -> Stored:
     names = sink.names(written.folder)
     by_stem = {ledger.stem(name) if ledger.is_part(name) else name: name for name in names}
     suffix = ".parquet" if kind is SinkFormat.PARQUET else ""
-    return Stored(written.folder, by_stem, lambda name: written.batches(sink, name), suffix)
+    return Stored(written.folder, by_stem, lambda name, needed: written.batches(sink, name, needed), suffix)
 
 
 def parquet(sink: Store, name: str) -> Batches:
@@ -96,7 +96,11 @@ def _in_table(sink: Store) -> Stored:
     }
     ours = {stem: stem for stem in fragments if ledger.is_part(stem)}
     mixed = sorted(fragments.keys() - ours.keys())
-    return Stored(TABLE, ours, lambda stem: fragments[stem].to_batches(batch_size=_BATCH), mixed=mixed)
+
+    def read(stem: str, needed: list[str] | None) -> Batches:
+        yield from fragments[stem].to_batches(batch_size=_BATCH, columns=needed)
+
+    return Stored(TABLE, ours, read, mixed=mixed)
 
 
 def _checked(read: Callable[[], Batches]) -> Batches:
