@@ -83,7 +83,8 @@ def test_only_parts_of_the_source_row_are_read(tmp_path):
     for fragment in run.plan.source.fragments:
         for table in fragment.read(2):
             writer = sinks.Writer(run.epoch, run.plan.output)
-            writer.commit(run._through(run.stamp.rows(table)), file_key(fragment.file), {})
+            rows, noted = run._through(run.stamp.rows(table))
+            writer.commit(rows, file_key(fragment.file), noted)
     run.end()
     store = Counting(str(tmp_path / "out"))
     rows = SinkRows.of(store)
