@@ -50,7 +50,7 @@ def _run(run: Mapping[str, Any]) -> Branch:
 
 
 def _step(step: Step) -> Branch:
-    leaves = [f"seed {step.seed}" if step.seed is not None else "seed not known"]
+    leaves = [f"seed {step.seed}"]
     leaves += [_model(model) for model in step.models]
     leaves += [f"{name}: {_told(value)}" for name, value in step.parameters.items()]
     leaves += [f"column {name} held {_told(value)}" for name, value in step.values.items()]

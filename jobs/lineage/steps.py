@@ -36,8 +36,8 @@ class Step:
     kind: str
     row_id: str
     """The row's id after the step."""
-    seed: int | None
-    """What it drew noise from for this row, unless ``parameters`` give a seed; None where nothing tells."""
+    seed: int
+    """What it drew noise from for this row, unless ``parameters`` give a seed."""
     parameters: dict[str, Any]
     """All options, with every default."""
     values: dict[str, Any] = field(default_factory=dict)
@@ -101,9 +101,7 @@ def steps_of(
             return
 
 
-def _drawn(kind: str, name: str, parent: int, seed: int) -> int | None:
-    if kind not in KINDS and parent != seed:
-        return None
+def _drawn(kind: str, name: str, parent: int, seed: int) -> int:
     shared = kind in KINDS and KINDS[kind][0].branches_share_seed
     return step_seeds(pa.array([parent if shared else seed], pa.int64()), name)[0]
 

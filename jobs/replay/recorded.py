@@ -51,10 +51,7 @@ class Recorded:
         Raises:
             SpecError: the job has steps or a source that were made in Python, or is none of this version.
         """
-        if plan is not None and plan.fingerprint == record["fingerprint"]:
-            job = plan.job
-        else:
-            job = _parsed(record)
+        job = plan.job if plan is not None and plan.fingerprint == record["fingerprint"] else _parsed(record)
         steps = zip(job.step_names, job.steps, strict=True)
         return cls(record, tuple(_placed(name, spec, record) for name, spec in steps), job.seed, job.source)
 

@@ -61,11 +61,21 @@ class Run:
 
     def commit(self, parts: Iterable[int]) -> None:
         """Read parts by their numbers, take them through the steps and commit them."""
-        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
         for number in parts:
             (table,) = self.plan.source.fragments[number].read(PART_ROWS)
-            through, noted = self._through(self.stamp.rows(table))
-            self._tell(writer.commit(through, ledger.file_key(""), noted))
+            self.put(self.stamp.rows(table), "")
+
+    def commit_files(self) -> None:
+        """Do all rows of a source of files."""
+        for fragment in self.plan.source.fragments:
+            for table in fragment.read(PART_ROWS):
+                self.put(self.stamp.rows(table), fragment.file)
+
+    def put(self, table: pa.Table, file: str) -> None:
+        """Take rows in flight through the steps and commit them as a part."""
+        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        table, noted = self._through(table)
+        self._tell(writer.commit(table, ledger.file_key(file), noted))
 
     def retry(self, code: str | None = None, limit: int | None = None) -> None:
         """Try rejected rows again."""
@@ -91,6 +101,7 @@ class Run:
             operator = step.spec.load(step=step.name)
             table = operator(table)
             noted |= batches.noted(step.name, operator.batch_sizes)
+            self.summary.weights |= operator.digests()
         return table, noted
 
     def _tell(self, report: dict[str, object]) -> None:

@@ -199,13 +199,14 @@ def test_a_row_has_an_id_for_every_step_that_made_several():
     assert chain(names(steps), "cats/edit.jpg", row_id) == [first_edit, first_edit, last, row_id]
 
 
-def test_the_command_prints_a_tree_or_json(tmp_path, broken):
+def test_the_command_prints_a_tree_or_json(tmp_path, broken, capsys):
     run = first(tmp_path, broken)
-    told = latentmill("lineage", str(tmp_path / "first"), "table#7/fragile.b")
-    assert told.stdout.startswith("table#7/fragile.b: accepted\n|-- in data/part-")
-    assert f"run {run.start.run_id} of job numbers (run, epoch 1): done" in told.stdout
-    assert told.stdout.splitlines()[-2].startswith("`-- source table, row table#7")
-    printed = json.loads(latentmill("lineage", str(tmp_path / "first"), "table#7", "--json").stdout)
-    assert [row["row_id"] for row in printed["rows"]] == ["table#7/fragile.a", "table#7/fragile.b"]
-    failed = latentmill("lineage", str(tmp_path / "first"), "x", code=2)
-    assert failed.stderr.count("\n") == 1
+    code, out, _ = latentmill(capsys, "lineage", tmp_path / "first", "table#7/fragile.b")
+    assert code == 0
+    assert out.startswith("table#7/fragile.b: accepted\n|-- in data/part-")
+    assert f"run {run.start.run_id} of job numbers (run, epoch 1): done" in out
+    assert out.splitlines()[-2].startswith("`-- source table, row table#7")
+    code, out, _ = latentmill(capsys, "lineage", tmp_path / "first", "table#7", "--json")
+    assert [row["row_id"] for row in json.loads(out)["rows"]] == ["table#7/fragile.a", "table#7/fragile.b"]
+    code, _, err = latentmill(capsys, "lineage", tmp_path / "first", "x")
+    assert (code, err.count("\n")) == (2, 1)
