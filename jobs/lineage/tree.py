@@ -18,6 +18,7 @@ from jobs.stores.store import Store
 from operators import columns
 from operators.errors import UserError
 
+_REASON = ("step", "code", "message", "attempt")
 _ABOUT = ("run_id", "epoch", "mode", "state", "started", "ended", "fingerprint", "packages")
 
 
@@ -84,8 +85,7 @@ def _tree(rows: SinkRows, one: Asked, below: Path) -> Tree:
     record = rows.runs.get(run_id, {})
     if not record:
         notes.append(f"there is no record of run {run_id}, so nothing more can be told of it")
-    error = {key: row[f"{columns.ERROR}_{key}"] for key in ("step", "code", "message", "attempt")}
-    failed = error if one.state is State.REJECTED else None
+    failed = {key: row[f"{columns.ERROR}_{key}"] for key in _REASON} if one.state is State.REJECTED else None
     steps = list(steps_of(record, row, failed and failed["step"], one.noted)) if record else []
     if one.state is State.FILTERED:
         notes.append("a step left it out; which one, and what the row was by then, is not kept")

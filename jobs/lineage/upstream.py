@@ -28,7 +28,8 @@ def sink_at(uri: str) -> Store | None:
     """The sink that a source's URI means, or lies in; None where there is none."""
     if _NO_FOLDER.match(uri):
         return None
-    place = uri.rstrip("/")
+    # As a person names it, so that one sink is known by one name.
+    place = uri.removeprefix("file://").rstrip("/")
     for _ in range(_LEVELS):
         try:
             store = Store.at(place)
