@@ -65,7 +65,8 @@ def asked_for(rows: SinkRows, asked: str) -> list[Asked]:
             others.append(row_id)
     if not found:
         near = others or list(islice(_all_ids(rows), _NEAR))
-        raise UserError(f"there is no row {asked!r}{_advice(asked, near)}", rows.sink.uri)
+        left_out = "; or a filter has left it out" * bool(others)
+        raise UserError(f"there is no row {asked!r}{_advice(asked, near)}{left_out}", rows.sink.uri)
     return found
 
 

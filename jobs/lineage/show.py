@@ -26,7 +26,7 @@ def _row(tree: Tree) -> Branch:
     told = tree.outcome
     outcome = f"source row: {told['outcome']}, {told['outputs']} accepted, {told['rejects']} rejected"
     outcome += f", {told['attempts']} attempts" if told["attempts"] > 1 else ""
-    leaves = [(f"in {tree.part} of {tree.sink}", []), (outcome, [])]
+    leaves: list[Branch] = [(f"in {tree.part} of {tree.sink}", []), (outcome, [])]
     if tree.error:
         error = tree.error
         why = f"rejected in {error['step']}: {error['code']}: {error['message']} (attempt {error['attempt']})"

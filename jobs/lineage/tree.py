@@ -86,7 +86,7 @@ def _tree(rows: SinkRows, one: Asked, below: Path) -> Tree:
     if not record:
         notes.append(f"there is no record of run {run_id}, so nothing more can be told of it")
     failed = {key: row[f"{columns.ERROR}_{key}"] for key in _REASON} if one.state is State.REJECTED else None
-    steps = list(steps_of(record, row, failed and failed["step"], one.noted)) if record else []
+    steps = list(steps_of(record, row, failed["step"] if failed else None, one.noted)) if record else []
     if one.state is State.FILTERED:
         notes.append("a step left it out; which one, and what the row was by then, is not kept")
     here = (rows.sink.uri, row[columns.ROW_ID])

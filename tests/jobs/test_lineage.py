@@ -175,7 +175,9 @@ def test_sinks_that_are_each_others_source_end_in_a_line(tmp_path, broken):
 
 def test_what_is_not_there_is_one_line_with_the_nearest_id(tmp_path, broken):
     first(tmp_path, broken)
-    with pytest.raises(UserError, match=r"there is no row 'table#7/fragil.b'; did you mean 'table#7/fragile.b'\?$"):
+    with pytest.raises(
+        UserError, match=r"'table#7/fragil.b'; did you mean 'table#7/fragile.b'\?; or a filter"
+    ):
         trees(tmp_path, "first", "table#7/fragil.b")
     with pytest.raises(UserError, match=r"there is no row 'tabel#11/fragile.b'; did you mean 'table#11/fragile.b'\?$"):
         trees(tmp_path, "first", "tabel#11/fragile.b")

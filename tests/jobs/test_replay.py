@@ -114,7 +114,13 @@ def test_a_stored_row_that_was_changed_is_told_with_how_far_off_it_is(folder, ca
 def test_a_source_row_that_is_another_or_gone_is_told(folder):
     (folder / "in" / "0.png").write_bytes((folder / "in" / "1.png").read_bytes())
     (folder / "in" / "4.png").unlink()
-    told = again(folder, "0.png/generate.0", "4.png/generate.0")
+    (folder / "in" / "3.png").write_bytes(b"no picture")
+    (only,) = again(folder, "3.png/generate.0").rows
+    assert only.result is Result.FAILED
+    assert only.why.startswith("caption: image_undecodable: ")
+    assert only.why.endswith("the source row 3.png holds something else than then")
+    told = again(folder, "0.png/generate.0", "4.png/generate.0", "3.png/generate.1")
+    assert told.rows[2].result is Result.FAILED
     assert "holds something else than then" in told.rows[0].why
     assert told.rows[1].result is Result.FAILED
     assert "no longer has the row 4.png" in told.rows[1].why
