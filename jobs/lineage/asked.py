@@ -10,12 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from jobs.mistakes import meant
 from jobs.sink import rejects
 from jobs.sink.rows import SinkRows, source_ids_of
 from operators import columns
 from operators.errors import UserError
+
+LEFT_OUT = "filtered"
+"""Folder of the rows that steps left out, where a job keeps them, and what their columns of reasons begin with."""
 
 _NEAR = 5_000
 """Ids among which the nearest to an unknown one is looked for."""
@@ -35,7 +39,7 @@ class Asked:
 
     state: State
     values: Mapping[str, Any]
-    """By column; of one that was filtered, ids and content hash alone."""
+    """By column; of one that was filtered and not kept, ids and content hash alone."""
     schema: pa.Schema
     part: str
     outcome: Mapping[str, Any]
@@ -87,6 +91,11 @@ def _of_source(rows: SinkRows, source_id: str, lines: list[tuple[str, pa.Table]]
     for part in rows.with_rejects(own):
         table = rejects.read(rows.place, part)
         found.append((State.REJECTED, part, table.filter(pc.equal(table[columns.SOURCE_ID], source_id))))
+    for part in own:
+        data = rows.place.get(f"{LEFT_OUT}/{part}")
+        if data is not None:
+            table = pq.read_table(pa.BufferReader(data))
+            found.append((State.FILTERED, part, table.filter(pc.equal(table[columns.SOURCE_ID], source_id))))
     if not any(table.num_rows for _, _, table in found):
         part, table = next(reversed(own.items()))
         ids = table.select([columns.SOURCE_ID, columns.CONTENT_HASH])

@@ -27,10 +27,9 @@ def _row(tree: Tree) -> Branch:
     outcome = f"source row: {told['outcome']}, {told['outputs']} accepted, {told['rejects']} rejected"
     outcome += f", {told['attempts']} attempts" if told["attempts"] > 1 else ""
     leaves: list[Branch] = [(f"in {tree.part} of {tree.sink}", []), (outcome, [])]
-    if tree.error:
-        error = tree.error
-        why = f"rejected in {error['step']}: {error['code']}: {error['message']} (attempt {error['attempt']})"
-        leaves.append((why, []))
+    if tree.ended:
+        why = {name: value for name, value in tree.ended.items() if name != "step"}
+        leaves.append((f"{tree.state} by {tree.ended['step']}: {', '.join(f'{n} {why[n]}' for n in why)}", []))
     leaves += [(note, []) for note in tree.notes]
     leaves += [(f"{name}: {_told(value)}", []) for name, value in tree.values.items()]
     leaves += [(f"row seed {tree.seed}", [])] if tree.seed is not None else []

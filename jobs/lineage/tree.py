@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.lineage.asked import Asked, State, asked_for
+from jobs.lineage.asked import LEFT_OUT, Asked, State, asked_for
 from jobs.lineage.steps import Step, steps_of
 from jobs.lineage.upstream import LostError, looks_written, row_at, sink_at
 from jobs.sink import ledger
@@ -18,7 +18,8 @@ from jobs.stores.store import Store
 from operators import columns
 from operators.errors import UserError
 
-_REASON = ("step", "code", "message", "attempt")
+_MARKS = {State.REJECTED: columns.ERROR, State.FILTERED: f"_{LEFT_OUT}"}
+_REASON = ("step", "code", "message", "attempt", "reason")
 _ABOUT = ("run_id", "epoch", "mode", "state", "started", "ended", "fingerprint", "packages")
 
 
@@ -51,8 +52,8 @@ class Tree:
     """The object or folder with the row, in the sink."""
     outcome: dict[str, Any]
     """What became of its source row."""
-    error: dict[str, Any] | None
-    """Why it was rejected, if it was."""
+    ended: dict[str, Any] | None
+    """Where and why it was rejected or left out, if it was: step, and code, message and attempt, or reason."""
     seed: int | None
     values: dict[str, Any]
     """Its columns; of pictures their size in bytes and SHA-256, of tensors the shape."""
@@ -85,9 +86,9 @@ def _tree(rows: SinkRows, one: Asked, below: Path) -> Tree:
     record = rows.runs.get(run_id, {})
     if not record:
         notes.append(f"there is no record of run {run_id}, so nothing more can be told of it")
-    failed = {key: row[f"{columns.ERROR}_{key}"] for key in _REASON} if one.state is State.REJECTED else None
-    steps = list(steps_of(record, row, failed["step"] if failed else None, one.noted)) if record else []
-    if one.state is State.FILTERED:
+    ended = {key: row[name] for key in _REASON if (name := f"{_MARKS.get(one.state)}_{key}") in row} or None
+    steps = list(steps_of(record, row, ended["step"] if ended else None, one.noted)) if record else []
+    if one.state is State.FILTERED and ended is None:
         notes.append("a step left it out; which one, and what the row was by then, is not kept")
     here = (rows.sink.uri, row[columns.ROW_ID])
     return Tree(
@@ -96,7 +97,7 @@ def _tree(rows: SinkRows, one: Asked, below: Path) -> Tree:
         state=one.state,
         part=_where(rows, one),
         outcome=dict(one.outcome),
-        error=failed,
+        ended=ended,
         seed=row.get(columns.SEED),
         values=_values(row, one.schema),
         run=_about(record, run_id),
@@ -145,7 +146,8 @@ def _where(rows: SinkRows, one: Asked) -> str:
         case State.REJECTED:
             return f"{ledger.REJECTS}/{one.part}"
         case State.FILTERED:
-            return f"{ledger.OUTCOMES}/{one.part}"
+            folder = LEFT_OUT if columns.RUN_ID in one.values else ledger.OUTCOMES
+            return f"{folder}/{one.part}"
 
 
 def _about(record: Mapping[str, Any], run_id: str) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def _about(record: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 
 def _values(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
-    own = [field for field in schema if field.name not in columns.RESERVED and not field.name.startswith(columns.ERROR)]
+    ours = tuple(_MARKS.values())
+    own = [field for field in schema if field.name not in columns.RESERVED and not field.name.startswith(ours)]
     return {field.name: _value(row[field.name], field.type) for field in own}
 
 

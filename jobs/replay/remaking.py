@@ -88,7 +88,7 @@ def remade(recorded: Recorded, rows: pa.Table, wanted: Iterable[Wanted]) -> Rema
             before[one.row_id] = after
         found.unsized |= None in alike and bool(step.spec.models())
         made = [_taken(operator, step, rows, size, became) for size, became in alike.items()]
-        rows = _live(pa.concat_tables(made), found)
+        rows = _live(pa.concat_tables(made, promote_options="default"), found)
     found.rows = {row[columns.ROW_ID]: row for row in rows.to_pylist()}
     return found
 

@@ -76,7 +76,7 @@ def test_a_source_row_is_all_that_it_became(tmp_path, broken):
     accepted, rejected = trees(tmp_path, "first", "table#1")
     assert [accepted.row_id, accepted.state] == ["table#1/fragile.a", State.ACCEPTED]
     assert [rejected.row_id, rejected.state] == ["table#1/fragile.b", State.REJECTED]
-    assert rejected.error == {"step": "fragile", "code": "not_finite", "message": "as asked", "attempt": 1}
+    assert rejected.ended == {"step": "fragile", "code": "not_finite", "message": "as asked", "attempt": 1}
     assert rejected.part.startswith("rejects/part-")
     assert trees(tmp_path, "first", "table#1/fragile.b") == [rejected]
 
@@ -91,6 +91,14 @@ def test_a_row_that_a_step_left_out_is_told(tmp_path, broken):
     (tree,) = trees(tmp_path, "first", "table#1")
     assert (tree.state, tree.outcome["outcome"], tree.run["run_id"]) == (State.FILTERED, "filtered", run.start.run_id)
     assert "left it out" in shown([tree])
+    kept = {name: value for name, value in stamped[1:2].to_pydict().items() if not name.startswith("_")}
+    table = pa.table(kept | {"_filtered_step": ["fragile"], "_filtered_reason": ["n > 1 is not so"]})
+    (tmp_path / "first" / "filtered").mkdir()
+    pa.parquet.write_table(table, tmp_path / "first" / "filtered" / tree.part.rpartition("/")[2])
+    (tree,) = trees(tmp_path, "first", "table#1")
+    assert (tree.state, tree.values, tree.part[:9]) == (State.FILTERED, {"n": 1}, "filtered/")
+    assert tree.ended == {"step": "fragile", "reason": "n > 1 is not so"}
+    assert "filtered by fragile: reason n > 1 is not so" in shown([tree])
 
 
 def test_rows_of_a_retry_and_of_another_plan_go_to_their_own_runs(tmp_path, broken):
@@ -175,9 +183,7 @@ def test_sinks_that_are_each_others_source_end_in_a_line(tmp_path, broken):
 
 def test_what_is_not_there_is_one_line_with_the_nearest_id(tmp_path, broken):
     first(tmp_path, broken)
-    with pytest.raises(
-        UserError, match=r"'table#7/fragil.b'; did you mean 'table#7/fragile.b'\?; or a filter"
-    ):
+    with pytest.raises(UserError, match=r"'table#7/fragil.b'; did you mean 'table#7/fragile.b'\?; or a filter"):
         trees(tmp_path, "first", "table#7/fragil.b")
     with pytest.raises(UserError, match=r"there is no row 'tabel#11/fragile.b'; did you mean 'table#11/fragile.b'\?$"):
         trees(tmp_path, "first", "tabel#11/fragile.b")
