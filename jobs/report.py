@@ -29,6 +29,8 @@ class StepFigures:
     seconds: float = 0.0
     card: float = 0.0
     """The greatest share of its card's memory, 0..1, that an actor had taken by the end of the step."""
+    filtered: int = 0
+    """Rows that it left out."""
 
     @property
     def rate(self) -> float:
@@ -36,13 +38,15 @@ class StepFigures:
         return self.rows / self.seconds if self.seconds else 0.0
 
     def as_json(self) -> dict[str, float]:
-        """The figures by name; nothing of cards where none was used."""
+        """The figures by name; nothing of cards or of rows left out where there were none."""
         told = {"rows": self.rows, "seconds": round(self.seconds, 3), "rows_per_second": round(self.rate, 2)}
+        told |= {"filtered": self.filtered} if self.filtered else {}
         return told | ({"card": round(self.card, 3)} if self.card else {})
 
     def __str__(self) -> str:
         """As a person reads it."""
-        return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}"
+        left_out = f", {self.filtered:,} of {self.rows:,} rows left out" * bool(self.filtered)
+        return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}{left_out}"
 
 
 @dataclass
@@ -116,6 +120,7 @@ class Summary:
             figures = self.steps.setdefault(step, StepFigures())
             figures.rows += note["rows"]
             figures.seconds += note["seconds"]
+            figures.filtered += note.get("filtered", 0)
             figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
 

@@ -99,6 +99,9 @@ class SinkSpec(BaseModel):
         SinkFormat, Field(description="how accepted rows are stored: parquet, lance, webdataset or imagefolder")
     ] = SinkFormat.PARQUET
     tensors: Annotated[bool, Field(description="keep columns of tensors, such as latents, which are large")] = False
+    filtered: Annotated[
+        bool, Field(description="keep rows that a step left out, in `filtered/`, with the step and the reason")
+    ] = False
 
 
 class _AnySink:

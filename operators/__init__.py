@@ -5,6 +5,7 @@ from operators.caption import Caption
 from operators.condition import METHODS as CONDITION_METHODS
 from operators.condition import Condition
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
+from operators.filter import Filter
 from operators.generate import Generate
 from operators.invert import Invert
 from operators.pipeline import Pipeline
@@ -18,6 +19,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
+    Filter.kind: (Filter,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -29,6 +31,7 @@ __all__ = [
     "Cycle",
     "DiffEdit",
     "Edit",
+    "Filter",
     "Generate",
     "Img2Img",
     "Inpaint",

@@ -34,14 +34,13 @@ class RetryWriter(Writer):
         former, others = before.filter(tried), before.filter(pc.invert(tried))
         attempts = _next_attempts(former)
         table, answered = _formerly_rejected(_counted(table, attempts), former)
-        rows, failed = sorted_out(table)
         # A plan that was extended may make other rows of a source row than the one that rejected them.
         unanswered = former.filter(pc.invert(pc.is_in(former[columns.ROW_ID], pa.array(answered, pa.string()))))
-        failed_again = self.reasoned(failed)
+        failed_again = self.reasoned(sorted_out(table).rejected)
         still = [_tried(unanswered, attempts), others]
         left = pa.concat_tables([failed_again, *(some.select(failed_again.column_names) for some in still)])
         outcomes = _outcomes(table, unanswered, attempts)
-        self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), rows, left, outcomes, noted)
+        self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), table, left, outcomes, noted)
         told = counts(table)
         told["rejected"] = dict(Counter(told["rejected"]) + rejects.by_code(unanswered))
         return told | {"rows_in": len(attempts), "retried": dict(rejects.by_code(former))}
@@ -103,7 +102,7 @@ def _is_of(row_id: str, ancestor: str) -> bool:
 
 
 def _outcomes(table: pa.Table, unanswered: pa.Table, attempts: Mapping[str, int]) -> pa.Table:
-    rows, failed = sorted_out(table)
+    rows, failed, _ = sorted_out(table)
     outputs, rejected = Counter(rows[columns.SOURCE_ID].to_pylist()), Counter(failed[columns.SOURCE_ID].to_pylist())
     rejected.update(unanswered[columns.SOURCE_ID].to_pylist())
     content = {

@@ -1,4 +1,7 @@
-"""What is written of a finished part: its rows, its rejects, and one line of outcome for every source row."""
+"""What is written of a finished part: its rows, its rejects, and one line of outcome for every source row.
+
+And the rows that were left out, where they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.formats import DataFormat, ParquetFormat
 from jobs.formats.parquet import encoded
-from jobs.sink.ledger import Epoch, stem
+from jobs.sink.ledger import FILTERED_ROWS, Epoch, stem
 from operators import columns
 
 OUTCOME = pa.schema(
@@ -42,6 +45,8 @@ class Writer:
     format: DataFormat = field(default_factory=ParquetFormat)
     rejected: pa.Schema | None = None
     """The schema of rejected rows without the reason; that of the dataset unless given."""
+    keeps_filtered: bool = False
+    """Whether rows that steps left out are written too."""
 
     def commit(self, table: pa.Table, file: str, noted: Mapping[str, str]) -> dict[str, Any]:
         """Write a part and tell its counts; the same part written again overwrites itself.
@@ -51,18 +56,17 @@ class Writer:
             file: the key of the source file that they come from.
             noted: what the objects are to say of the part, in their metadata.
         """
-        rows, rejects = sorted_out(table)
         outcomes = _outcomes(table)
         name = self.epoch.part_name(self._digest(outcomes), file)
-        self.put(name, rows, self.reasoned(rejects), outcomes, noted)
+        self.put(name, table, self.reasoned(sorted_out(table).rejected), outcomes, noted)
         return counts(table) | {"rows_in": outcomes.num_rows}
 
-    def put(self, name: str, rows: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
+    def put(self, name: str, table: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
         """Write a part's objects, the outcomes last.
 
         Args:
             name: what the part is called.
-            rows: the accepted rows, in flight.
+            table: rows in flight, of which the accepted ones are written, and those that were left out if asked for.
             rejects: the rejected rows, :meth:`reasoned`.
             outcomes: as in :data:`OUTCOME`.
             noted: as for :meth:`commit`.
@@ -72,20 +76,37 @@ class Writer:
         """
         # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
         self.epoch.refuse_if_overtaken()
+        rows = sorted_out(table).accepted
         told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
         about = {**(rejects.schema.metadata or {}), **noted}
+        filtered = self._filtered(table)
+        told |= {} if filtered is None else {FILTERED_ROWS: str(filtered.num_rows)}
         self.epoch.commit(
             name,
             encoded(rejects.replace_schema_metadata(about)) if rejects.num_rows else None,
             encoded(outcomes.replace_schema_metadata({**noted, **told})),
+            None if filtered is None else encoded(filtered),
         )
 
     def reasoned(self, rejects: pa.Table) -> pa.Table:
         """Rejected rows as they were when they failed, with the step, code, message and attempt."""
-        rows = _conformed(rejects, self.rejected or self.output)
-        errors = rejects[columns.ERROR].combine_chunks()
-        for name in ("step", "code", "message", "attempt"):
-            rows = rows.append_column(f"{columns.ERROR}_{name}", errors.field(name))
+        return self._with(rejects, columns.ERROR)
+
+    def _filtered(self, table: pa.Table) -> pa.Table | None:
+        """Rows as they were when they were left out, with the step and the reason; None where none are to be kept."""
+        left_out = sorted_out(table).filtered
+        if not left_out.num_rows or not self.keeps_filtered:
+            return None
+        if columns.FILTERED not in left_out.column_names:
+            left_out = left_out.append_column(columns.FILTERED, pa.nulls(left_out.num_rows, columns.FILTERED_TYPE))
+        return self._with(left_out, columns.FILTERED)
+
+    def _with(self, table: pa.Table, why: str) -> pa.Table:
+        """Rows in flight that didn't come out, and why, a column for each of its fields."""
+        rows = _conformed(table, self.rejected or self.output)
+        told = table[why].combine_chunks()
+        for each in told.type:
+            rows = rows.append_column(f"{why}_{each.name}", pc.struct_field(told, each.name))
         return rows
 
     def _digest(self, outcomes: pa.Table) -> str:
@@ -95,18 +116,28 @@ class Writer:
         return digest.hexdigest()
 
 
-def sorted_out(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Of rows in flight those that are accepted, and those that failed."""
-    failed = pc.is_valid(table[columns.ERROR])
-    return table.filter(pc.and_(pc.invert(failed), table[columns.KEPT])), table.filter(failed)
+class Sorted(NamedTuple):
+    """Rows in flight by what became of them."""
+
+    accepted: pa.Table
+    rejected: pa.Table
+    filtered: pa.Table
+
+
+def sorted_out(table: pa.Table) -> Sorted:
+    """Sort rows in flight by what became of them."""
+    failed, kept = pc.is_valid(table[columns.ERROR]), table[columns.KEPT]
+    sound = pc.invert(failed)
+    return Sorted(
+        table.filter(pc.and_(sound, kept)), table.filter(failed), table.filter(pc.and_(sound, pc.invert(kept)))
+    )
 
 
 def counts(table: pa.Table) -> dict[str, Any]:
     """What became of rows in flight, by name."""
-    rows, rejects = sorted_out(table)
-    codes = Counter(error["code"] for error in rejects[columns.ERROR].to_pylist())
-    filtered = table.num_rows - rows.num_rows - rejects.num_rows
-    return {"rows_out": rows.num_rows, "filtered": filtered, "rejected": dict(codes)}
+    rows = sorted_out(table)
+    codes = Counter(error["code"] for error in rows.rejected[columns.ERROR].to_pylist())
+    return {"rows_out": rows.accepted.num_rows, "filtered": rows.filtered.num_rows, "rejected": dict(codes)}
 
 
 def _outcomes(table: pa.Table) -> pa.Table:

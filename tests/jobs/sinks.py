@@ -14,15 +14,14 @@ from jobs.pipeline.parts import unpack
 from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
 from jobs.report import Summary
-from jobs.retry import Again, plan_again
+from jobs.retry import Again, Rejected, plan_again
 from jobs.sink import ledger, rejects
 from jobs.sink.holder import Holder
 from jobs.sink.ledger import Epoch, Mode, Start
 from jobs.sink.record import Record
 from jobs.sink.rejects import Chosen
-from jobs.sink.retrial import RetryWriter
-from jobs.sink.writer import Writer
 from jobs.stores.store import Store
+from jobs.work import NewRows
 from tests.jobs.steps import Fragile
 
 ROWS, PART_ROWS = 12, 3
@@ -35,13 +34,15 @@ def job(
     to: tuple[str, ...] = ("a", "b"),
     rows: int = ROWS,
     format: str = "parquet",  # noqa: A002
+    filtered: bool = False,
     **options: object,
 ) -> Job:
     """A job over numbers, in parts of three rows; each becomes two rows, and some fail where ``broken`` says so."""
     broken.mkdir(exist_ok=True)
     steps = [Fragile(broken=str(broken), to=to)]
     given = {"source": pa.table({"n": range(rows)}), "steps": steps, **options}
-    return Job(name="numbers", sink={"uri": sink, "part_rows": PART_ROWS, "format": format}, **given)
+    where = {"uri": sink, "part_rows": PART_ROWS, "format": format, "filtered": filtered}
+    return Job(name="numbers", sink=where, **given)
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Run:
 
     def commit(self, parts: Iterable[int]) -> None:
         """Read parts by their numbers, take them through the steps and commit them."""
-        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        writer = NewRows().writer(self.plan, self.epoch)
         for number in parts:
             (table,) = self.plan.source.fragments[number].read(PART_ROWS)
             self._tell(writer.commit(self._through(self.stamp.rows(table)), ledger.file_key(""), {}))
@@ -70,7 +71,7 @@ class Run:
         """Try rejected rows again."""
         store, chosen = self.epoch.store, Chosen(code)
         again = Again(store, chosen, self.plan.source.schema, self.stamp)
-        writer = RetryWriter(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        writer = Rejected(chosen, limit).writer(self.plan, self.epoch)
         for pick in chosen.first(store, rejects.standing(store, ledger.committed(store)), limit):
             for part in again.part(pick):
                 table, notes = unpack(part)
