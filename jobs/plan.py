@@ -179,6 +179,8 @@ def plan_over(job: Job, source: Described) -> Plan:
             _refuse_a_missing_folder(model, where)
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
+        if spec.alone() and not any(earlier.branches() for earlier in job.steps[:at]):
+            raise ColumnError(spec.alone(), where)
         steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
     plan = Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), source, tuple(steps))
     plan.format.refuse(plan.output)

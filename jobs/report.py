@@ -29,8 +29,6 @@ class StepFigures:
     seconds: float = 0.0
     card: float = 0.0
     """The greatest share of its card's memory, 0..1, that an actor had taken by the end of the step."""
-    filtered: int = 0
-    """Rows that it left out."""
 
     @property
     def rate(self) -> float:
@@ -38,15 +36,13 @@ class StepFigures:
         return self.rows / self.seconds if self.seconds else 0.0
 
     def as_json(self) -> dict[str, float]:
-        """The figures by name; nothing of cards or of rows left out where there were none."""
+        """The figures by name; nothing of cards where none was used."""
         told = {"rows": self.rows, "seconds": round(self.seconds, 3), "rows_per_second": round(self.rate, 2)}
-        told |= {"filtered": self.filtered} if self.filtered else {}
         return told | ({"card": round(self.card, 3)} if self.card else {})
 
     def __str__(self) -> str:
         """As a person reads it."""
-        left_out = f", {self.filtered:,} of {self.rows:,} rows left out" * bool(self.filtered)
-        return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}{left_out}"
+        return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}"
 
 
 @dataclass
@@ -78,6 +74,8 @@ class Summary:
     rows_in: int = 0
     rows_out: int = 0
     filtered: int = 0
+    filtered_by: Counter[str] = field(default_factory=Counter)
+    """The filtered rows by the step that left them out, of steps that tell."""
     rejected: Counter[str] = field(default_factory=Counter)
     retried: Counter[str] = field(default_factory=Counter)
     """Rows that had been rejected and were tried again, by the code that they had."""
@@ -111,6 +109,7 @@ class Summary:
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
+        self.filtered_by.update(report.get("filtered_by", {}))
         self.changed += report.get("changed", 0)
         self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
@@ -120,7 +119,6 @@ class Summary:
             figures = self.steps.setdefault(step, StepFigures())
             figures.rows += note["rows"]
             figures.seconds += note["seconds"]
-            figures.filtered += note.get("filtered", 0)
             figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
 
@@ -134,7 +132,7 @@ class Summary:
         plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
         steps = {name: step.as_json() for name, step in self.steps.items()}
         # What is handed out stays as it is while more is counted.
-        copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        copies = {key: dict(plain[key]) for key in ("filtered_by", "rejected", "retried", "weights")}
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
         return {**plain, **copies, **named, "steps": steps}
 
@@ -151,7 +149,8 @@ class Summary:
         if self.vanished.rows:
             table.add_row("vanished", f"{self.vanished}  no longer in the source; left as they were")
         if self.filtered:
-            table.add_row("filtered", f"{self.filtered:,}")
+            steps = ", ".join(f"{count:,} by {step}" for step, count in self.filtered_by.items())
+            table.add_row("filtered", f"{self.filtered:,}" + f"  ({steps})" * bool(steps))
         for code, count in sorted(self.rejected.items()):
             table.add_row("rejected", f"{count:,}  {code}")
         for name, step in self.steps.items():

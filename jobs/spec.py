@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from cluster.resources import Resources
 from jobs.formats import SinkFormat
-from jobs.sources import Source, SourceSpec, TableSource
+from jobs.sources import RowOptions, Source, SourceSpec, TableSource
 from operators import KINDS, Spec
 from operators.choice import Choice
 
@@ -156,6 +156,11 @@ class Job(BaseModel):
     resources: Annotated[
         dict[str, Resources], Field(description="where steps run, by step name; `default` is for those not named")
     ] = {}
+
+    @property
+    def row_options(self) -> RowOptions:
+        """Which rows and columns of the source are taken."""
+        return self.source.options if isinstance(self.source, Source) else self.source
 
     @property
     def step_names(self) -> list[str]:

@@ -4,6 +4,7 @@ from operators.base import Column, Operator, Spec
 from operators.caption import Caption
 from operators.condition import METHODS as CONDITION_METHODS
 from operators.condition import Condition
+from operators.dedup import Dedup
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.filter import Filter
 from operators.generate import Generate
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
     Filter.kind: (Filter,),
+    Dedup.kind: (Dedup,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -29,6 +31,7 @@ __all__ = [
     "Column",
     "Condition",
     "Cycle",
+    "Dedup",
     "DiffEdit",
     "Edit",
     "Filter",

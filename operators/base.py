@@ -101,6 +101,10 @@ class Spec(BaseModel, ABC):
         """Labels of the rows that one row becomes; empty where a row stays one row under its own id."""
         return ()
 
+    def alone(self) -> str:
+        """What is wrong where each source row has become one row only; empty where that is as good as any."""
+        return ""
+
     def models(self) -> tuple[ModelRef, ...]:
         """The models that :meth:`load` loads."""
         return ()

@@ -138,6 +138,11 @@ class Filter(Spec):
                 raise ColumnError(f"`per`: rows can't be grouped by {self.per!r}, {there.field(self.per).type}", where)
         return schema
 
+    def alone(self) -> str:
+        """There is nothing to choose from."""
+        chooses = self.top is not None and self.preset is None
+        return "`top` is for the rows that a source row became, and no step before makes several" * chooses
+
     def load(
         self,
         step: str | None = None,

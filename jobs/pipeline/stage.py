@@ -43,21 +43,16 @@ class StageActor:
         notes["began"] = notes["began"] or time.time()
         for operator in self.operators:
             live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
-            left_out = _left_out(table)
             watch = self.suspects.watch(part, operator.step)
             began = time.perf_counter()
             table = operator(table, watch)
             seconds = time.perf_counter() - began
             rows = live * (len(operator.spec.branches()) or 1)
             figures = {"rows": rows, "seconds": seconds, "weights": operator.digests(), "card": card_share()}
-            notes["steps"][operator.step] = figures | {"filtered": _left_out(table) - left_out}
+            notes["steps"][operator.step] = figures
         packed = pack(table, notes)
         self.suspects.end(part)
         return packed
-
-
-def _left_out(table: pa.Table) -> int:
-    return int(pc.sum(pc.invert(table[columns.KEPT])).as_py())
 
 
 def _name(table: pa.Table) -> str:

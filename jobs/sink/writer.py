@@ -137,7 +137,15 @@ def counts(table: pa.Table) -> dict[str, Any]:
     """What became of rows in flight, by name."""
     rows = sorted_out(table)
     codes = Counter(error["code"] for error in rows.rejected[columns.ERROR].to_pylist())
-    return {"rows_out": rows.accepted.num_rows, "filtered": rows.filtered.num_rows, "rejected": dict(codes)}
+    filtered_by: Counter[str] = Counter()
+    if columns.FILTERED in rows.filtered.column_names:
+        filtered_by.update(told["step"] for told in rows.filtered[columns.FILTERED].to_pylist() if told)
+    return {
+        "rows_out": rows.accepted.num_rows,
+        "filtered": rows.filtered.num_rows,
+        "filtered_by": dict(filtered_by),
+        "rejected": dict(codes),
+    }
 
 
 def _outcomes(table: pa.Table) -> pa.Table:
