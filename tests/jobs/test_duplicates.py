@@ -70,3 +70,11 @@ def test_rows_are_known_by_their_ids_where_hashes_meet() -> None:
     assert found.reasons(pa.chunked_array([["q", "a"], ["a"]])) == {1: "the same as y", 2: "the same as y"}
     assert Duplicates.none().reasons(pa.chunked_array([["q", "a"]])) == {}
     assert hashes.dtype == np.uint64
+
+
+def test_the_first_row_is_kept_but_for_one_that_is_done() -> None:
+    from jobs.pipeline.duplicates import _kept
+
+    groups = np.array([0, 1, 0, 1, 0, 5])
+    assert _kept(groups, np.zeros(6, bool)).tolist() == [0, 1, 0, 1, 0, 5]
+    assert _kept(groups, np.array([0, 0, 1, 0, 1, 0], bool)).tolist() == [2, 1, 2, 1, 2, 5]
