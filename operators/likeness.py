@@ -97,7 +97,7 @@ class Keys:
             return _digests([_content(value) for value in column.to_pylist()])
         pictures = [None if isinstance(each, RowError) else each for each in decode_all(column, max_pixels=MAX_PIXELS)]
         if by is Likeness.PIXELS:
-            return _digests([p and f"{p.width} {p.height} ".encode() + p.tobytes() for p in pictures])
+            return _digests([None if p is None else b"%d %d " % p.size + p.tobytes() for p in pictures])
         known = np.array([picture is not None for picture in pictures], bool)
         words = np.zeros((len(pictures), 2), np.uint64)
         words[known, 0] = perceptual_hashes([picture for picture in pictures if picture is not None])

@@ -190,7 +190,7 @@ class _Parser:
             left = right
         return _all_of("and", pairs) if pairs else left
 
-    def _membership(self, left: Node) -> Node:
+    def _membership(self, left: Node) -> Apply:
         self._expect("[")
         items = [self._item()]
         while self._taken(","):
