@@ -23,7 +23,9 @@ class Selector(Operator[S, None]):
         """Leave rows out of those that are still live; no networks are at work, so nobody has to stand by."""
         table = with_row_columns(table)
         places = live(table)
-        reasons, errors = self.judge(table.take(pa.array(places, pa.int64())))
+        needed = self.spec.reads().keys() | {*columns.LINEAGE.names}
+        seen = table.select([name for name in table.column_names if name in needed])
+        reasons, errors = self.judge(seen.take(pa.array(places, pa.int64())))
         table = failed(table, self.step, {places[row]: error for row, error in errors.items()})
         told = {places[row]: reason for row, reason in reasons.items() if row not in errors}
         return left_out(table, self.step, told)
@@ -33,7 +35,8 @@ class Selector(Operator[S, None]):
         """Why rows are left out, and which can't be judged, by their place; all others are kept.
 
         Args:
-            rows: with the columns of rows in flight; those of one source row are in the order in which they were made.
+            rows: with the columns that the step reads, and the lineage; those of one source row are in the order in
+                which they were made.
         """
 
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[RowError | None]:

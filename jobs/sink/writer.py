@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,7 +44,7 @@ class Writer:
     output: pa.Schema
     format: DataFormat = field(default_factory=ParquetFormat)
     rejected: pa.Schema | None = None
-    """The schema of rejected rows without the reason; that of the dataset unless given."""
+    """The schema of rejected and filtered rows without the reason; that of the dataset unless given."""
     keeps_filtered: bool = False
     """Whether rows that steps left out are written too."""
 
@@ -58,7 +58,7 @@ class Writer:
         """
         outcomes = _outcomes(table)
         name = self.epoch.part_name(self._digest(outcomes), file)
-        self.put(name, table, self.reasoned(sorted_out(table).rejected), outcomes, noted)
+        self.put(name, table, self.reasoned(rejected(table)), outcomes, noted)
         return counts(table) | {"rows_in": outcomes.num_rows}
 
     def put(self, name: str, table: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
@@ -76,30 +76,21 @@ class Writer:
         """
         # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
         self.epoch.refuse_if_overtaken()
-        rows = sorted_out(table).accepted
+        rows = accepted(table)
         told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
         about = {**(rejects.schema.metadata or {}), **noted}
-        filtered = self._filtered(table)
-        told |= {} if filtered is None else {FILTERED_ROWS: str(filtered.num_rows)}
+        left_out = self._with(filtered(table), columns.FILTERED) if self.keeps_filtered else table[:0]
+        told |= {FILTERED_ROWS: str(left_out.num_rows)} if left_out.num_rows else {}
         self.epoch.commit(
             name,
             encoded(rejects.replace_schema_metadata(about)) if rejects.num_rows else None,
             encoded(outcomes.replace_schema_metadata({**noted, **told})),
-            None if filtered is None else encoded(filtered),
+            encoded(left_out) if left_out.num_rows else None,
         )
 
     def reasoned(self, rejects: pa.Table) -> pa.Table:
         """Rejected rows as they were when they failed, with the step, code, message and attempt."""
         return self._with(rejects, columns.ERROR)
-
-    def _filtered(self, table: pa.Table) -> pa.Table | None:
-        """Rows as they were when they were left out, with the step and the reason; None where none are to be kept."""
-        left_out = sorted_out(table).filtered
-        if not left_out.num_rows or not self.keeps_filtered:
-            return None
-        if columns.FILTERED not in left_out.column_names:
-            left_out = left_out.append_column(columns.FILTERED, pa.nulls(left_out.num_rows, columns.FILTERED_TYPE))
-        return self._with(left_out, columns.FILTERED)
 
     def _with(self, table: pa.Table, why: str) -> pa.Table:
         """Rows in flight that didn't come out, and why, a column for each of its fields."""
@@ -116,35 +107,34 @@ class Writer:
         return digest.hexdigest()
 
 
-class Sorted(NamedTuple):
-    """Rows in flight by what became of them."""
-
-    accepted: pa.Table
-    rejected: pa.Table
-    filtered: pa.Table
+def accepted(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that came out."""
+    return table.filter(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT]))
 
 
-def sorted_out(table: pa.Table) -> Sorted:
-    """Sort rows in flight by what became of them."""
-    failed, kept = pc.is_valid(table[columns.ERROR]), table[columns.KEPT]
-    sound = pc.invert(failed)
-    return Sorted(
-        table.filter(pc.and_(sound, kept)), table.filter(failed), table.filter(pc.and_(sound, pc.invert(kept)))
-    )
+def rejected(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that failed."""
+    return table.filter(pc.is_valid(table[columns.ERROR]))
+
+
+def filtered(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that a step left out, with the reason where it gave one."""
+    if columns.FILTERED not in table.column_names:
+        table = table.append_column(columns.FILTERED, pa.nulls(table.num_rows, columns.FILTERED_TYPE))
+    return table.filter(pc.and_(pc.is_null(table[columns.ERROR]), pc.invert(table[columns.KEPT])))
 
 
 def counts(table: pa.Table) -> dict[str, Any]:
     """What became of rows in flight, by name."""
-    rows = sorted_out(table)
-    codes = Counter(error["code"] for error in rows.rejected[columns.ERROR].to_pylist())
-    filtered_by: Counter[str] = Counter()
-    if columns.FILTERED in rows.filtered.column_names:
-        filtered_by.update(told["step"] for told in rows.filtered[columns.FILTERED].to_pylist() if told)
+    told = table.select(
+        [name for name in (columns.ERROR, columns.KEPT, columns.FILTERED) if name in table.column_names]
+    )
+    left_out = filtered(told)[columns.FILTERED].to_pylist()
     return {
-        "rows_out": rows.accepted.num_rows,
-        "filtered": rows.filtered.num_rows,
-        "filtered_by": dict(filtered_by),
-        "rejected": dict(codes),
+        "rows_out": accepted(told).num_rows,
+        "filtered": len(left_out),
+        "filtered_by": dict(Counter(why["step"] for why in left_out if why)),
+        "rejected": dict(Counter(error["code"] for error in rejected(told)[columns.ERROR].to_pylist())),
     }
 
 
