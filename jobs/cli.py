@@ -17,13 +17,13 @@ from jobs.commands import cluster, common
 from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
 from jobs.commands.replay import replay
-from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
 from jobs.spec import Job, options_type
 from operators import KINDS
 from operators.controls import CONTROLS
 from operators.errors import LatentmillError, UserError
+from operators.near import meant
 
 if TYPE_CHECKING:
     from jobs.report import Summary

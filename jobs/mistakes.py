@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from jobs.spec import METHOD, Job, methods
 from operators import KINDS, Column
 from operators.controls import CONTROLS
+from operators.near import meant
 
 Key = str | int
 Schema = dict[str, Any]
@@ -120,12 +120,6 @@ def _wanted(fault: Any, keys: Sequence[Key]) -> str:
     if wanted == Column.__name__:
         return "{column: NAME}"
     return f"a mapping with {' or '.join(_options(keys, wanted))}"
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest one that is known, or else all."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
 
 
 def _keys(fault: Any, content: Any) -> list[Key]:

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from cluster.resources import Resources
 from jobs.formats import FORMATS, DataFormat
-from jobs.mistakes import meant
 from jobs.secrecy import refuse_credentials
 from jobs.sources import Described, Source, open_source
 from jobs.sources.selection import WRITTEN_BY_US
@@ -23,6 +22,7 @@ from operators import Spec, columns
 from operators.errors import ColumnError, ModelError, SpecError
 from operators.models.adapters import AdapterRef
 from operators.models.ref import ModelRef, Origin
+from operators.near import meant
 
 DEFAULT = "default"
 """The name in ``resources`` that stands for every step that is not named there."""
@@ -179,6 +179,8 @@ def plan_over(job: Job, source: Described) -> Plan:
             _refuse_a_missing_folder(model, where)
         _refuse_a_later_column(job, at, schema, where)
         schema = spec.chain(schema, where)
+        if spec.alone() and not any(earlier.branches() for earlier in job.steps[:at]):
+            raise ColumnError(spec.alone(), where)
         steps.append(PlannedStep(name, spec, schema, _resources(job, name, spec)))
     plan = Plan(job.model_copy(update={"steps": tuple(step.spec for step in steps)}), source, tuple(steps))
     plan.format.refuse(plan.output)

@@ -74,6 +74,8 @@ class Summary:
     rows_in: int = 0
     rows_out: int = 0
     filtered: int = 0
+    filtered_by: Counter[str] = field(default_factory=Counter)
+    """The filtered rows by the step that left them out, of steps that tell."""
     rejected: Counter[str] = field(default_factory=Counter)
     retried: Counter[str] = field(default_factory=Counter)
     """Rows that had been rejected and were tried again, by the code that they had."""
@@ -109,6 +111,7 @@ class Summary:
         self.rows_in += report["rows_in"]
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
+        self.filtered_by.update(report.get("filtered_by", {}))
         self.changed += report.get("changed", 0)
         self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
@@ -132,7 +135,8 @@ class Summary:
         plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
         steps = {name: step.as_json() for name, step in self.steps.items()}
         # What is handed out stays as it is while more is counted.
-        copies: dict[str, Any] = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        told = ("filtered_by", "rejected", "retried", "weights")
+        copies: dict[str, Any] = {key: dict(plain[key]) for key in told}
         copies["machines"] = [*self.machines]
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
         return {**plain, **copies, **named, "steps": steps}
@@ -150,7 +154,8 @@ class Summary:
         if self.vanished.rows:
             table.add_row("vanished", f"{self.vanished}  no longer in the source; left as they were")
         if self.filtered:
-            table.add_row("filtered", f"{self.filtered:,}")
+            steps = ", ".join(f"{count:,} by {step}" for step, count in self.filtered_by.items())
+            table.add_row("filtered", f"{self.filtered:,}" + f"  ({steps})" * bool(steps))
         for code, count in sorted(self.rejected.items()):
             table.add_row("rejected", f"{count:,}  {code}")
         for name, step in self.steps.items():

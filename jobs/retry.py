@@ -18,7 +18,6 @@ from ray.data import Dataset
 from rich.console import Console
 
 from cluster import pools
-from jobs.mistakes import meant
 from jobs.pipeline.parts import pack
 from jobs.pipeline.reader import FOLDER
 from jobs.pipeline.stamp import Stamp
@@ -39,6 +38,7 @@ from jobs.stores.access import opened
 from jobs.stores.store import Store
 from operators import columns
 from operators.errors import RowError, SinkError, UserError
+from operators.near import meant
 
 Pick = tuple[str, int | None]
 """A part with rejects, and how many of its source rows are tried again; None for all."""
@@ -112,7 +112,7 @@ class Rejected:
 
     def writer(self, plan: Plan, epoch: Epoch) -> RetryWriter:
         """Takes of a source row's rows those that had been rejected."""
-        return RetryWriter(epoch, plan.output, plan.format, plan.rejected)
+        return RetryWriter(epoch, plan.output, plan.format, plan.rejected, plan.job.sink.filtered)
 
     def rejected_of_all(self, summary: Summary, epoch: Epoch) -> tuple[int, int]:  # noqa: ARG002
         """Counted in the sink: this run has seen the rejected rows alone."""

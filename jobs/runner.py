@@ -81,7 +81,7 @@ def run(
                 stamp = Stamp(plan.source.uri, start.run_id, plan.fingerprint, plan.job.seed)
                 read, noticed = partial(work.parts, plan, stamp, epoch), Noticed()
                 assembled = dataset.assembled(plan, placements, read, work.writer(plan, epoch))
-                with assembled as parts, progress(summary, plan.rows, console) as shown, _users_errors():
+                with _users_errors(), assembled as parts, progress(summary, plan.rows, console) as shown:
                     for report in dataset.reports(parts):
                         summary.add(report)
                         noticed.add(report)

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from cluster.resources import Resources
 from jobs.formats import SinkFormat
-from jobs.sources import Source, SourceSpec, TableSource
+from jobs.sources import RowOptions, Source, SourceSpec, TableSource
 from operators import KINDS, Spec
 from operators.choice import Choice
 
@@ -44,10 +44,18 @@ def options_type(kind: str) -> Any:
     return Annotated[reduce(or_, specs), Field(discriminator=METHOD)] if len(specs) > 1 else specs[0]
 
 
+def short_for(kind: str) -> str | None:
+    """The option of an operator that text or a list in the place of all options stands for, if there is one."""
+    return KINDS[kind][0].short
+
+
 _A_STEP = Choice(
-    Spec, lambda: {kind: options_type(kind) for kind in KINDS}, lambda kind: [METHOD] if methods(kind) else []
+    Spec,
+    lambda: {kind: options_type(kind) for kind in KINDS},
+    lambda kind: [METHOD] if methods(kind) else [],
+    short_for,
 )
-"""A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
+"""A step: ``caption``, or ``{caption: {its options}}``, or ``filter: text``, or a spec made in Python."""
 
 
 class _AnySource:
@@ -91,6 +99,9 @@ class SinkSpec(BaseModel):
         SinkFormat, Field(description="how accepted rows are stored: parquet, lance, webdataset or imagefolder")
     ] = SinkFormat.PARQUET
     tensors: Annotated[bool, Field(description="keep columns of tensors, such as latents, which are large")] = False
+    filtered: Annotated[
+        bool, Field(description="keep rows that a step left out, in `filtered/`, with the step and the reason")
+    ] = False
 
 
 class _AnySink:
@@ -145,6 +156,11 @@ class Job(BaseModel):
     resources: Annotated[
         dict[str, Resources], Field(description="where steps run, by step name; `default` is for those not named")
     ] = {}
+
+    @property
+    def row_options(self) -> RowOptions:
+        """Which rows and columns of the source are taken."""
+        return self.source.options if isinstance(self.source, Source) else self.source
 
     @property
     def step_names(self) -> list[str]:

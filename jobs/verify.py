@@ -73,6 +73,7 @@ def _looked_at(listing: Listing, seen: Sequence[Seen]) -> dict[Code, int]:
         Code.OUTCOME_DOUBLED: sum(len(one.sources) for one in seen),
         Code.OUTPUTS_DISAGREE: rows,
         Code.REJECTS_DISAGREE: sum(len(one.rejected) for one in seen),
+        Code.FILTERED_DISAGREE: sum(one.filtered is not None for one in seen),
         Code.CONTENT_DIFFERS: rows,
     }
 

@@ -38,7 +38,7 @@ class NewRows:
 
     def writer(self, plan: Plan, epoch: Epoch) -> Writer:
         """One part, one commit."""
-        return Writer(epoch, plan.output, plan.format, plan.rejected)
+        return Writer(epoch, plan.output, plan.format, plan.rejected, plan.job.sink.filtered)
 
     def rejected_of_all(self, summary: Summary, epoch: Epoch) -> tuple[int, int]:  # noqa: ARG002
         """What the run has counted: readers tell of the rows that were done before."""

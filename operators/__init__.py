@@ -4,7 +4,9 @@ from operators.base import Column, Operator, Spec
 from operators.caption import Caption
 from operators.condition import METHODS as CONDITION_METHODS
 from operators.condition import Condition
+from operators.dedup import Dedup
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
+from operators.filter import Filter
 from operators.generate import Generate
 from operators.invert import Invert
 from operators.pipeline import Pipeline
@@ -18,6 +20,8 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
+    Filter.kind: (Filter,),
+    Dedup.kind: (Dedup,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -27,8 +31,10 @@ __all__ = [
     "Column",
     "Condition",
     "Cycle",
+    "Dedup",
     "DiffEdit",
     "Edit",
+    "Filter",
     "Generate",
     "Img2Img",
     "Inpaint",

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators import columns
 from operators.errors import ColumnError, OperatorFailedError, OutOfMemoryError, RowError, ValueMissingError
+from operators.flight import expanded, failed, live, with_row_columns
 from operators.models.ref import ModelRef
-from operators.seeds import branch_seeds, row_seeds, step_seeds
+from operators.seeds import step_seeds
 from operators.watch import Watch
 
 
@@ -73,6 +72,9 @@ class Spec(BaseModel, ABC):
     kind: ClassVar[str]
     """The word that stands for the step in a job file."""
 
+    short: ClassVar[str | None] = None
+    """The option that text or a list in the place of all options stands for."""
+
     branches_share_seed: ClassVar[bool] = False
     """Whether the rows that one row becomes draw the same noise in this step."""
 
@@ -98,6 +100,10 @@ class Spec(BaseModel, ABC):
     def branches(self) -> tuple[str, ...]:
         """Labels of the rows that one row becomes; empty where a row stays one row under its own id."""
         return ()
+
+    def alone(self) -> str:
+        """What is wrong where each source row has become one row only; empty where that is as good as any."""
+        return ""
 
     def models(self) -> tuple[ModelRef, ...]:
         """The models that :meth:`load` loads."""
@@ -227,10 +233,9 @@ class Operator(ABC, Generic[S, P]):
     def __call__(self, table: pa.Table, watch: Watch | None = None) -> pa.Table:
         """Apply the step to every row that is still live, while ``watch`` stands by."""
         watch = watch or Watch()
-        table, seeds = _expand(_with_row_columns(table), self.step, self.spec.branches())
+        table, seeds = expanded(with_row_columns(table), self.step, self.spec.branches())
         seeds = seeds if self.spec.branches_share_seed else table[columns.SEED]
-        live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])
-        places = np.flatnonzero(live.to_numpy()).tolist()
+        places = live(table)
         rows = table.take(pa.array(places, pa.int64()))
         drawn = step_seeds(seeds.take(pa.array(places, pa.int64())), self.step)
         row_ids = rows[columns.ROW_ID].to_pylist()
@@ -297,14 +302,7 @@ class Operator(ABC, Generic[S, P]):
         for name, kind in self.spec.writes().items():
             chunks = [_typed(chunk, kind) for chunk in outcome.columns[name]]
             table = table.append_column(pa.field(name, kind), pa.chunked_array(chunks, kind).take(taken))
-        if not outcome.errors:
-            return table
-        errors = table[columns.ERROR].to_pylist()
-        for row, error in outcome.errors.items():
-            errors[places[row]] = {"step": self.step, "code": error.code, "message": str(error), "attempt": 1}
-        return table.set_column(
-            table.schema.get_field_index(columns.ERROR), columns.ERROR, pa.array(errors, columns.ERROR_TYPE)
-        )
+        return failed(table, self.step, {places[row]: error for row, error in outcome.errors.items()})
 
 
 class _Outcome:
@@ -335,42 +333,6 @@ class _Outcome:
         else:
             self.unforeseen.append(error)
             self.errors[row] = OperatorFailedError(f"{type(error).__name__}: {_first_line(error)}")
-
-
-def _with_row_columns(table: pa.Table) -> pa.Table:
-    """The table with the columns that every row in flight has."""
-    rows = table.num_rows
-    if columns.ROW_ID not in table.column_names:
-        table = table.append_column(columns.ROW_ID, pa.array([str(row) for row in range(rows)], pa.string()))
-    if columns.SEED not in table.column_names:
-        table = table.append_column(columns.SEED, row_seeds(0, table[columns.ROW_ID].to_pylist()))
-    if columns.ERROR not in table.column_names:
-        table = table.append_column(columns.ERROR, pa.nulls(rows, columns.ERROR_TYPE))
-    if columns.KEPT not in table.column_names:
-        table = table.append_column(columns.KEPT, pa.repeat(True, rows))
-    return table
-
-
-def _expand(table: pa.Table, step: str, labels: tuple[str, ...]) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Every live row once per label, with the label in its id and a seed of its own; other rows once, as they are.
-
-    Also the seeds of the rows that they came from.
-    """
-    if not labels:
-        return table, table[columns.SEED]
-    live = pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT]).to_pylist()
-    suffixes = [f"/{step}.{label}" for label in labels]
-    parents, added = [], []
-    for row, alive in enumerate(live):
-        parents += [row] * (len(labels) if alive else 1)
-        added += suffixes if alive else [""]
-    table = table.take(pa.array(parents, pa.int64()))
-    inherited = table[columns.SEED]
-    ids = [f"{row_id}{suffix}" for row_id, suffix in zip(table[columns.ROW_ID].to_pylist(), added, strict=True)]
-    seeds = branch_seeds(table[columns.SEED], added)
-    for name, column in ((columns.ROW_ID, pa.array(ids, pa.string())), (columns.SEED, seeds)):
-        table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table, inherited
 
 
 def _typed(chunk: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:

@@ -38,6 +38,11 @@ KEPT = "_kept"
 VERSION = "_version"
 """A number that is another one when the source row may have changed; only tables in flight have it."""
 
+FILTERED = "_filtered"
+"""Which step left the row out, and why; null where it was kept. Only filtered rows and tables in flight have it."""
+
+FILTERED_TYPE = pa.struct([("step", pa.string()), ("reason", pa.string())])
+
 ERROR_TYPE = pa.struct(
     [("step", pa.string()), ("code", pa.string()), ("message", pa.string()), ("attempt", pa.int32())]
 )
@@ -55,7 +60,7 @@ LINEAGE = pa.schema(
 )
 """Columns that every written row ends with."""
 
-RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT, VERSION])
+RESERVED = frozenset([*LINEAGE.names, ERROR, KEPT, FILTERED, VERSION])
 """Names that a source's columns can't have."""
 
 FEATURE = "feature"

@@ -54,6 +54,10 @@ _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
 _SECRET = re.compile(r"(?<=://)[^/@]*:[^/@]*@|\?.*")
 """What messages leave out of a path or URI: a password, a signature."""
 
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = range(5, 9)
+"""Values of EXIF's orientation by which width and height change places."""
+
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 T = TypeVar("T")
@@ -107,6 +111,14 @@ def decode_all(pictures: pa.Array | pa.ChunkedArray, *, max_pixels: int = MAX_PI
     return _threaded(partial(_decoded, max_pixels=max_pixels), pictures.to_pylist())
 
 
+def sizes(pictures: pa.Array | pa.ChunkedArray) -> list[tuple[int, int] | RowError | None]:
+    """Widths and heights of a column of type :data:`operators.columns.IMAGE`, upright, without decoding pixels.
+
+    None for a null; or why there is no picture.
+    """
+    return [None if value is None else _size(value) for value in pictures.to_pylist()]
+
+
 def encode(image: Image.Image, encoding: Encoding = Encoding.PNG, quality: int = 95) -> bytes:
     """Encode a picture.
 
@@ -141,6 +153,21 @@ def ending(data: bytes) -> str | None:
     except (*_BAD_CONTENT, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     return _ENDINGS.get(name, name.lower()) if name else None
+
+
+def _size(value: Mapping[str, Any]) -> tuple[int, int] | RowError:
+    try:
+        data = _data(value)
+        image = Image.open(io.BytesIO(data), formats=_formats())
+        # To look for what a PNG says behind its pixels, Pillow would decode these.
+        turned = image.format != "PNG" and image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+    except RowError as error:
+        return error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return ImageTooLargeError("the picture has more pixels than Pillow opens")
+    except _BAD_CONTENT as error:
+        return ImageError(f"the picture is broken: {error}")
+    return (image.height, image.width) if turned else image.size
 
 
 def _data(value: Mapping[str, Any] | None) -> bytes:

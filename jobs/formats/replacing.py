@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,28 +43,33 @@ def holders(sink: Store, replaced: Mapping[str, set[str]], before: int) -> Holde
 
 
 def forget(sink: Store, held: Holders) -> None:
-    """Take the rows out of the outcomes and rejects of these parts.
+    """Take the rows out of the outcomes, the rejects and the filtered rows of these parts.
 
     Raises:
         SinkError: the sink can't be read or written.
     """
 
     def forgotten(name: str) -> None:
-        for folder in (ledger.REJECTS, ledger.OUTCOMES):
-            _rewrite(sink, f"{folder}/{name}", pa.array(held[name], pa.string()))
+        without = pa.array(held[name], pa.string())
+        _rewrite(sink, f"{ledger.REJECTS}/{name}", without)
+        filtered = _rewrite(sink, f"{ledger.FILTERED}/{name}", without)
+        _rewrite(sink, f"{ledger.OUTCOMES}/{name}", without, {ledger.FILTERED_ROWS.encode(): str(filtered).encode()})
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(forgotten, held))
 
 
-def _rewrite(sink: Store, name: str, without: pa.Array) -> None:
+def _rewrite(sink: Store, name: str, without: pa.Array, told: Mapping[bytes, bytes] = MappingProxyType({})) -> int:
+    """Write an object without some rows, and with other values of what it tells; how many rows there are then."""
     data = sink.get(name)
     if data is None:
-        return
+        return 0
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         table = file.read(use_threads=False)
     kept = table.filter(pc.invert(pc.is_in(table[SOURCE_ID], without)))
-    if not kept.num_rows and name.startswith(ledger.REJECTS):
+    if not kept.num_rows and not name.startswith(ledger.OUTCOMES):
         sink.remove([name])
     else:
-        sink.put(name, encoded(kept))
+        about = kept.schema.metadata or {}
+        sink.put(name, encoded(kept.replace_schema_metadata({key: told.get(key, about[key]) for key in about})))
+    return int(kept.num_rows)

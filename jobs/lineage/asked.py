@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.mistakes import meant
 from jobs.sink import rejects
 from jobs.sink.rows import SinkRows, source_ids_of
 from operators import columns
 from operators.errors import UserError
+from operators.near import meant
 
 LEFT_OUT = "filtered"
 """Folder of the rows that steps left out, where a job keeps them, and what their columns of reasons begin with."""

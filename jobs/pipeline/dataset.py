@@ -17,6 +17,7 @@ from cluster import pools
 from cluster.nodes import capacity
 from cluster.placement import Placement
 from jobs.pipeline import suspects
+from jobs.pipeline.duplicates import find
 from jobs.pipeline.parts import unpack
 from jobs.pipeline.reader import Packer, Reader, shares
 from jobs.pipeline.stage import StageActor
@@ -80,11 +81,12 @@ def new_rows(plan: Plan, stamp: Stamp, store: Store, replaces: bool, watch: Susp
         shaped = plan.job.source.parts(part_rows)
         return shaped.map_batches(Packer, fn_constructor_args=arguments, batch_size=part_rows, **pools.io_options())
     most = max(_SHARES, int(capacity().cpus))
-    cut = [ray.put(share) for share in shares(plan.source.fragments, most)]
+    cut = shares(plan.source.fragments, most)
+    alike = plan.job.row_options.dedup
+    duplicates = None if alike is None else ray.put(find(alike, cut, recall))
     numbers = ray.data.from_items([{"task": number} for number in range(len(cut))], override_num_blocks=len(cut))
-    return numbers.map_batches(
-        Reader, fn_constructor_args=(*arguments, cut, part_rows, watch), batch_size=1, **pools.io_options()
-    )
+    given = *arguments, list(map(ray.put, cut)), part_rows, watch, duplicates
+    return numbers.map_batches(Reader, fn_constructor_args=given, batch_size=1, **pools.io_options())
 
 
 class _Committer:

@@ -16,6 +16,7 @@ import ray
 from numpy.typing import NDArray
 
 from jobs.formats.table import REPLACED
+from jobs.pipeline.duplicates import STEP, Duplicates
 from jobs.pipeline.parts import pack
 from jobs.pipeline.stamp import Stamp, contents
 from jobs.pipeline.suspects import Suspects
@@ -24,6 +25,7 @@ from jobs.sink.recall import Recall, WholeFile, hashed
 from jobs.sources import Fragment
 from jobs.sources.content import mark
 from operators import columns
+from operators.flight import left_out
 
 FOLDER = "latentmill.folder"
 """Metadata of a part's rejects: the URI that relative paths of pictures start at."""
@@ -32,17 +34,25 @@ FOLDER = "latentmill.folder"
 class Packer:
     """Makes parts of source rows that are new or have changed."""
 
-    def __init__(self, stamp: Stamp, recall: ray.ObjectRef[Recall], replaces: bool) -> None:
+    def __init__(
+        self,
+        stamp: Stamp,
+        recall: ray.ObjectRef[Recall],
+        replaces: bool,
+        duplicates: ray.ObjectRef[Duplicates] | None = None,
+    ) -> None:
         """Take what is needed.
 
         Args:
             stamp: what every row carries.
             recall: what earlier runs did.
             replaces: whether rows that have changed are made again, in the place of what they were.
+            duplicates: rows that are left out from the start; none unless given.
         """
         self.stamp = stamp
         self.recall = ray.get(recall)
         self.replaces = replaces
+        self.duplicates = Duplicates.none() if duplicates is None else ray.get(duplicates)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Rows of a source without files, all of which are there."""
@@ -81,8 +91,9 @@ class Packer:
             if again.any():
                 noted = noted | {REPLACED: json.dumps(ids.filter(pa.array(again)).to_pylist())}
             notes = {"file": ledger.file_key(file), "noted": noted, "began": None, "steps": {}}
-            chosen = pa.array(new)
-            yield pack(self.stamp.rows(table.filter(chosen), versions[new]), notes | {"changed": int(again.sum())})
+            rows = self.stamp.rows(table.filter(pa.array(new)), versions[new])
+            rows = left_out(rows, STEP, self.duplicates.reasons(rows[columns.SOURCE_ID]))
+            yield pack(rows, notes | {"changed": int(again.sum())})
 
 
 @dataclass
@@ -115,9 +126,10 @@ class Reader:
         shares: list[ray.ObjectRef[list[Fragment]]],
         part_rows: int,
         suspects: Suspects,
+        duplicates: ray.ObjectRef[Duplicates] | None = None,
     ) -> None:
         self.suspects = suspects
-        self.packer = Packer(stamp, recall, replaces)
+        self.packer = Packer(stamp, recall, replaces, duplicates)
         self.shares = shares
         self.part_rows = part_rows
 

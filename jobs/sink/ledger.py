@@ -29,7 +29,7 @@ from jobs.sink.difference import differences, shown
 from jobs.stores.store import Store
 from operators.errors import SinkError
 
-DATA, REJECTS = "data", "rejects"
+DATA, REJECTS, FILTERED = "data", "rejects", "filtered"
 STATE = "_latentmill"
 OUTCOMES = f"{STATE}/outcomes"
 EPOCHS = f"{STATE}/epochs"
@@ -38,7 +38,10 @@ RUNS = f"{STATE}/runs"
 NEXT = f"{STATE}/next"
 SWITCH = f"{STATE}/switch.json"
 
-FOLDERS = (DATA, REJECTS, OUTCOMES)
+FILTERED_ROWS = "latentmill.filtered"
+"""Metadata of a part's outcomes: how many rows it has in ``filtered/``, if those are kept."""
+
+FOLDERS = (DATA, REJECTS, FILTERED, OUTCOMES)
 
 _READERS = 32
 _READ_AHEAD = 1024
@@ -99,14 +102,15 @@ class Epoch:
         """File name of the part with this digest, of the source file with this key, in every folder of the sink."""
         return f"part-{self.number:06d}-{file}-{digest}.parquet"
 
-    def commit(self, name: str, rejects: bytes | None, outcomes: bytes) -> None:
+    def commit(self, name: str, rejects: bytes | None, outcomes: bytes, filtered: bytes | None = None) -> None:
         """Write the rest of a part whose data were put; the outcomes come last, and only while no later epoch began.
 
         Raises:
             SinkError: a later run has taken over the sink.
         """
-        if rejects is not None:
-            self.store.put(f"{REJECTS}/{name}", rejects)
+        for folder, data in ((REJECTS, rejects), (FILTERED, filtered)):
+            if data is not None:
+                self.store.put(f"{folder}/{name}", data)
         self.refuse_if_overtaken()
         self.store.put(f"{OUTCOMES}/{name}", outcomes)
 

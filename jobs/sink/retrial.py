@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.sink import rejects
 from jobs.sink.attempts import retry_digest
 from jobs.sink.rejects import ATTEMPT
-from jobs.sink.writer import OUTCOME, Writer, counts, sorted_out
+from jobs.sink.writer import OUTCOME, Writer, accepted, counts, rejected
 from operators import columns
 
 RETRIES = "latentmill.retries"
@@ -34,14 +34,13 @@ class RetryWriter(Writer):
         former, others = before.filter(tried), before.filter(pc.invert(tried))
         attempts = _next_attempts(former)
         table, answered = _formerly_rejected(_counted(table, attempts), former)
-        rows, failed = sorted_out(table)
         # A plan that was extended may make other rows of a source row than the one that rejected them.
         unanswered = former.filter(pc.invert(pc.is_in(former[columns.ROW_ID], pa.array(answered, pa.string()))))
-        failed_again = self.reasoned(failed)
+        failed_again = self.reasoned(rejected(table))
         still = [_tried(unanswered, attempts), others]
         left = pa.concat_tables([failed_again, *(some.select(failed_again.column_names) for some in still)])
         outcomes = _outcomes(table, unanswered, attempts)
-        self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), rows, left, outcomes, noted)
+        self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), table, left, outcomes, noted)
         told = counts(table)
         told["rejected"] = dict(Counter(told["rejected"]) + rejects.by_code(unanswered))
         return told | {"rows_in": len(attempts), "retried": dict(rejects.by_code(former))}
@@ -103,9 +102,9 @@ def _is_of(row_id: str, ancestor: str) -> bool:
 
 
 def _outcomes(table: pa.Table, unanswered: pa.Table, attempts: Mapping[str, int]) -> pa.Table:
-    rows, failed = sorted_out(table)
-    outputs, rejected = Counter(rows[columns.SOURCE_ID].to_pylist()), Counter(failed[columns.SOURCE_ID].to_pylist())
-    rejected.update(unanswered[columns.SOURCE_ID].to_pylist())
+    told = table.select([columns.SOURCE_ID, columns.ERROR, columns.KEPT])
+    outputs, failed = (Counter(some(told)[columns.SOURCE_ID].to_pylist()) for some in (accepted, rejected))
+    failed.update(unanswered[columns.SOURCE_ID].to_pylist())
     content = {
         source_id: content
         for given in (unanswered, table)
@@ -115,9 +114,9 @@ def _outcomes(table: pa.Table, unanswered: pa.Table, attempts: Mapping[str, int]
     }
     lines = {
         columns.SOURCE_ID: list(attempts),
-        "outcome": ["ok" if outputs[i] else "rejected" if rejected[i] else "filtered" for i in attempts],
+        "outcome": ["ok" if outputs[i] else "rejected" if failed[i] else "filtered" for i in attempts],
         "outputs": [outputs[source_id] for source_id in attempts],
-        "rejects": [rejected[source_id] for source_id in attempts],
+        "rejects": [failed[source_id] for source_id in attempts],
         "attempt": list(attempts.values()),
         columns.CONTENT_HASH: [content[source_id] for source_id in attempts],
         # The source was not looked at; the first attempt's outcome has it.

@@ -1,4 +1,7 @@
-"""What is written of a finished part: its rows, its rejects, and one line of outcome for every source row."""
+"""What is written of a finished part: its rows, its rejects, and one line of outcome for every source row.
+
+And the rows that were left out, where they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pyarrow.compute as pc
 
 from jobs.formats import DataFormat, ParquetFormat
 from jobs.formats.parquet import encoded
-from jobs.sink.ledger import Epoch, stem
+from jobs.sink.ledger import FILTERED_ROWS, Epoch, stem
 from operators import columns
 
 OUTCOME = pa.schema(
@@ -41,7 +44,9 @@ class Writer:
     output: pa.Schema
     format: DataFormat = field(default_factory=ParquetFormat)
     rejected: pa.Schema | None = None
-    """The schema of rejected rows without the reason; that of the dataset unless given."""
+    """The schema of rejected and filtered rows without the reason; that of the dataset unless given."""
+    keeps_filtered: bool = False
+    """Whether rows that steps left out are written too."""
 
     def commit(self, table: pa.Table, file: str, noted: Mapping[str, str]) -> dict[str, Any]:
         """Write a part and tell its counts; the same part written again overwrites itself.
@@ -51,18 +56,17 @@ class Writer:
             file: the key of the source file that they come from.
             noted: what the objects are to say of the part, in their metadata.
         """
-        rows, rejects = sorted_out(table)
         outcomes = _outcomes(table)
         name = self.epoch.part_name(self._digest(outcomes), file)
-        self.put(name, rows, self.reasoned(rejects), outcomes, noted)
+        self.put(name, table, self.reasoned(rejected(table)), outcomes, noted)
         return counts(table) | {"rows_in": outcomes.num_rows}
 
-    def put(self, name: str, rows: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
+    def put(self, name: str, table: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
         """Write a part's objects, the outcomes last.
 
         Args:
             name: what the part is called.
-            rows: the accepted rows, in flight.
+            table: rows in flight, of which the accepted ones are written, and those that were left out if asked for.
             rejects: the rejected rows, :meth:`reasoned`.
             outcomes: as in :data:`OUTCOME`.
             noted: as for :meth:`commit`.
@@ -72,20 +76,28 @@ class Writer:
         """
         # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
         self.epoch.refuse_if_overtaken()
+        rows = accepted(table)
         told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
         about = {**(rejects.schema.metadata or {}), **noted}
+        left_out = self._with(filtered(table), columns.FILTERED) if self.keeps_filtered else table[:0]
+        told |= {FILTERED_ROWS: str(left_out.num_rows)} if left_out.num_rows else {}
         self.epoch.commit(
             name,
             encoded(rejects.replace_schema_metadata(about)) if rejects.num_rows else None,
             encoded(outcomes.replace_schema_metadata({**noted, **told})),
+            encoded(left_out) if left_out.num_rows else None,
         )
 
     def reasoned(self, rejects: pa.Table) -> pa.Table:
         """Rejected rows as they were when they failed, with the step, code, message and attempt."""
-        rows = _conformed(rejects, self.rejected or self.output)
-        errors = rejects[columns.ERROR].combine_chunks()
-        for name in ("step", "code", "message", "attempt"):
-            rows = rows.append_column(f"{columns.ERROR}_{name}", errors.field(name))
+        return self._with(rejects, columns.ERROR)
+
+    def _with(self, table: pa.Table, why: str) -> pa.Table:
+        """Rows in flight that didn't come out, and why, a column for each of its fields."""
+        rows = _conformed(table, self.rejected or self.output)
+        told = table[why].combine_chunks()
+        for each in told.type:
+            rows = rows.append_column(f"{why}_{each.name}", pc.struct_field(told, each.name))
         return rows
 
     def _digest(self, outcomes: pa.Table) -> str:
@@ -95,18 +107,35 @@ class Writer:
         return digest.hexdigest()
 
 
-def sorted_out(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Of rows in flight those that are accepted, and those that failed."""
-    failed = pc.is_valid(table[columns.ERROR])
-    return table.filter(pc.and_(pc.invert(failed), table[columns.KEPT])), table.filter(failed)
+def accepted(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that came out."""
+    return table.filter(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT]))
+
+
+def rejected(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that failed."""
+    return table.filter(pc.is_valid(table[columns.ERROR]))
+
+
+def filtered(table: pa.Table) -> pa.Table:
+    """Of rows in flight those that a step left out, with the reason where it gave one."""
+    if columns.FILTERED not in table.column_names:
+        table = table.append_column(columns.FILTERED, pa.nulls(table.num_rows, columns.FILTERED_TYPE))
+    return table.filter(pc.and_(pc.is_null(table[columns.ERROR]), pc.invert(table[columns.KEPT])))
 
 
 def counts(table: pa.Table) -> dict[str, Any]:
     """What became of rows in flight, by name."""
-    rows, rejects = sorted_out(table)
-    codes = Counter(error["code"] for error in rejects[columns.ERROR].to_pylist())
-    filtered = table.num_rows - rows.num_rows - rejects.num_rows
-    return {"rows_out": rows.num_rows, "filtered": filtered, "rejected": dict(codes)}
+    told = table.select(
+        [name for name in (columns.ERROR, columns.KEPT, columns.FILTERED) if name in table.column_names]
+    )
+    left_out = filtered(told)[columns.FILTERED].to_pylist()
+    return {
+        "rows_out": accepted(told).num_rows,
+        "filtered": len(left_out),
+        "filtered_by": dict(Counter(why["step"] for why in left_out if why)),
+        "rejected": dict(Counter(error["code"] for error in rejected(told)[columns.ERROR].to_pylist())),
+    }
 
 
 def _outcomes(table: pa.Table) -> pa.Table:

@@ -20,6 +20,10 @@ class RayDatasetSource(Source):
     def __init__(self, dataset: Any, options: RowOptions) -> None:
         if options.id is None:
             raise SourceError("name the column that identifies rows, as in RowOptions(id='sku')", NAME)
+        if options.dedup is not None:
+            raise SourceError(
+                "duplicates are found in what can be read twice; write the dataset to Parquet first", NAME
+            )
         super().__init__(options)
         self.dataset = dataset if options.limit is None else dataset.limit(options.limit)
 

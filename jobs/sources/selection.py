@@ -13,6 +13,8 @@ from jobs.sources.files import Folder, read_all
 from jobs.sources.spec import RowOptions
 from operators import columns
 from operators.errors import SourceError
+from operators.likeness import Alike, Likeness
+from operators.near import meant
 
 WRITTEN_BY_US = b"latentmill"
 _DEFAULT_PICTURE = "image"
@@ -50,6 +52,7 @@ class Selection:
         fields = [_plain(given.field(source)).with_name(name) for name, source in projection.items()]
         pictures = _picture_columns(kinds, options.image_columns, uri)
         schema = pa.schema([f.with_type(columns.IMAGE) if f.name in pictures else f for f in fields])
+        _refuse_to_compare(options.dedup, schema, uri)
         return cls(projection, pictures, options.id, options.needed(), schema)
 
     def shape(self, locators: pa.Array, table: pa.Table, folder: Folder | None, uri: str) -> pa.Table:
@@ -106,6 +109,19 @@ def _refuse_reserved(projection: dict[str, str], uri: str) -> None:
         if name in columns.RESERVED:
             advice = f"give it another with `columns: {{my_{name}: {source}}}`"
             raise SourceError(f"the column name {name!r} is reserved; {advice}", uri)
+
+
+def _refuse_to_compare(alike: Alike | None, schema: pa.Schema, uri: str) -> None:
+    if alike is None:
+        return
+    if alike.column not in schema.names:
+        raise SourceError(f"`dedup`: there is no column {alike.column!r}{meant(alike.column, schema.names)}", uri)
+    given = schema.field(alike.column)
+    if alike.by is not Likeness.EXACT and columns.feature(given) != "Image":
+        shown = columns.feature(given) or given.type
+        raise SourceError(
+            f"`dedup`: column {alike.column!r} is {shown}; only pictures can be compared by {alike.by}", uri
+        )
 
 
 def _picture_columns(kinds: dict[str, pa.DataType], named: list[str] | None, uri: str) -> frozenset[str]:

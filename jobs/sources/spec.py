@@ -7,6 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from operators.likeness import Alike
+
 
 class Format(StrEnum):
     """How a dataset is stored."""
@@ -43,6 +45,13 @@ class RowOptions(BaseModel):
         Field(
             description="columns, by their new names, that hold pictures as bytes, or as paths or URIs that are then "
             "read, relative ones from the folder of the file that names them; by default the column `image`, if any"
+        ),
+    ] = None
+
+    dedup: Annotated[
+        Alike | None,
+        Field(
+            description="leave out rows that are the same as another one, by a look at the whole source; see filters"
         ),
     ] = None
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from jobs.formats import SinkFormat
 from jobs.sink import ledger
 from jobs.sink.attempts import retried
-from jobs.sink.ledger import OUTCOMES, REJECTS
+from jobs.sink.ledger import FILTERED, OUTCOMES, REJECTS
 from jobs.sink.stored import Stored, stored
 from jobs.status import State, Status
 from jobs.stores.store import Store
@@ -23,6 +23,7 @@ class Listed:
     name: str
     data: bool
     rejects: bool
+    filtered: bool
     remedy: str
     """What makes the part anew."""
 
@@ -32,7 +33,7 @@ class Listing:
     """What a sink's folders hold."""
 
     names: dict[str, set[str]]
-    """What lies in the folders of rejects and outcomes."""
+    """What lies in the folders of rejects, filtered rows and outcomes."""
     rows: Stored
     counted: list[str]
     retried: dict[str, str]
@@ -44,15 +45,18 @@ class Listing:
     def of(cls, sink: Store, kind: SinkFormat, status: Status) -> Listing:
         """List a sink; first the parts that count, whose other objects were there before."""
         counted = ledger.committed(sink)
-        names = {folder: set(sink.names(folder)) for folder in (REJECTS, OUTCOMES)}
+        names = {folder: set(sink.names(folder)) for folder in (REJECTS, FILTERED, OUTCOMES)}
         running = status.epoch if status.state is State.RUNNING else None
         return cls(names, stored(sink, kind), counted, retried(counted), running)
 
     @property
     def parts(self) -> list[Listed]:
         """The parts that count; rejects that were tried again are no longer theirs."""
-        standing = self.names[REJECTS] - self.retried.keys()
-        return [Listed(n, self.rows.has(n), n in standing, self.remedy(n)) for n in self.counted]
+        standing, filtered = self.names[REJECTS] - self.retried.keys(), self.names[FILTERED]
+        return [
+            Listed(name, self.rows.has(name), name in standing, name in filtered, self.remedy(name))
+            for name in self.counted
+        ]
 
     @property
     def objects(self) -> int:
@@ -63,7 +67,7 @@ class Listing:
         """Objects that no part that counts needs; a run that goes on may have more to say of its own."""
         counted = set(self.counted)
         stems = {ledger.stem(name) for name in counted}
-        strange = [(OUTCOMES, name) for name in self.names[OUTCOMES] - counted]
+        strange = [(folder, name) for folder in (OUTCOMES, FILTERED) for name in self.names[folder] - counted]
         strange += [(REJECTS, name) for name in self.names[REJECTS] - (counted - self.retried.keys())]
         strange += [(self.rows.folder, name) for stem, name in self.rows.names.items() if stem not in stems]
         for folder, name in sorted(strange):

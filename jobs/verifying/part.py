@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.sink.ledger import OUTCOMES, REJECTS
+from jobs.sink.ledger import FILTERED, FILTERED_ROWS, OUTCOMES, REJECTS
 from jobs.sink.stored import Batches, DamagedError, Stored, parquet
 from jobs.stores.store import Store
 from jobs.verifying.listing import Listed
@@ -43,6 +43,8 @@ class Seen:
     rejects: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     rejected: Hashes = field(default_factory=lambda: hashed([]))
     """Source ids of the rejected rows."""
+    filtered: int | None = None
+    """How many rows that were left out the outcomes tell of; None where these were not to be kept."""
     runs: set[str] = field(default_factory=set)
     plans: set[str] = field(default_factory=set)
     schema: pa.Schema | None = None
@@ -90,6 +92,7 @@ def inspect(sink: Store, rows: Stored, part: Listed) -> Seen:
     elif promised.total() and not rows.mixed:
         what = f"{promised.total():,} rows are gone with it"
         seen.faults.append(Fault.about(Code.DATA_MISSING, what, rows.where(part.name), part.remedy, [*+promised]))
+    _filtered(sink, part, seen)
     if part.rejects:
         where = f"{REJECTS}/{part.name}"
         batches = _whole(parquet(sink, where), where, part, seen)
@@ -106,7 +109,7 @@ def inspect_mixed(rows: Stored, name: str) -> Seen:
         SinkError: the store fails.
     """
     seen = Seen(name)
-    _data(rows, Listed(name, data=True, rejects=False, remedy=RESTORE), seen)
+    _data(rows, Listed(name, data=True, rejects=False, filtered=False, remedy=RESTORE), seen)
     return seen
 
 
@@ -135,6 +138,8 @@ def _outcomes(sink: Store, part: Listed, seen: Seen) -> dict[str, list[Any]] | N
     counts = ("outputs", "attempt", "rejects")
     lines: dict[str, list[Any]] = {name: [] for name in (columns.SOURCE_ID, columns.CONTENT_HASH, *counts)}
     for batch in _whole(parquet(sink, where), where, part, seen):
+        told = (batch.schema.metadata or {}).get(FILTERED_ROWS.encode())
+        seen.filtered = None if told is None else int(told)
         for name, values in lines.items():
             values += batch[name].to_pylist()
     if not seen.readable(where):
@@ -165,6 +170,19 @@ def _data(stored: Stored, part: Listed, seen: Seen) -> list[tuple[str, str]]:
             what = f"{len(rows.incomplete):,} rows lack a value of their lineage"
             seen.faults.append(Fault.about(Code.LINEAGE_INCOMPLETE, what, where, part.remedy, rows.incomplete))
     return rows.content
+
+
+def _filtered(sink: Store, part: Listed, seen: Seen) -> None:
+    """Rows that were left out are no more than notes: what matters is that they are there, and whole."""
+    where = f"{FILTERED}/{part.name}"
+    if not part.filtered and seen.filtered:
+        what = f"{seen.filtered:,} rows that were left out are gone with it"
+        seen.faults.append(Fault.about(Code.DATA_MISSING, what, where, part.remedy))
+    if part.filtered:
+        rows = sum(batch.num_rows for batch in _whole(parquet(sink, where), where, part, seen))
+        if seen.readable(where) and rows != seen.filtered:
+            what = f"{rows:,} rows were left out, and the outcomes say {seen.filtered or 0:,}"
+            seen.faults.append(Fault.about(Code.FILTERED_DISAGREE, what, where, part.remedy))
 
 
 def _both(pairs: Iterable[tuple[str, str]]) -> Hashes:

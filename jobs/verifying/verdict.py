@@ -23,6 +23,7 @@ class Code(StrEnum):
     OUTCOME_DOUBLED = "outcome_doubled"
     OUTPUTS_DISAGREE = "outputs_disagree"
     REJECTS_DISAGREE = "rejects_disagree"
+    FILTERED_DISAGREE = "filtered_disagree"
     CONTENT_DIFFERS = "content_differs"
     RUN_UNKNOWN = "run_unknown"
     WEIGHTS_DIFFER = "weights_differ"
@@ -40,6 +41,7 @@ CHECKS = {
     Code.OUTCOME_DOUBLED: ("one outcome for a source row", "source rows"),
     Code.OUTPUTS_DISAGREE: ("rows as outcomes say", "rows"),
     Code.REJECTS_DISAGREE: ("rejects as outcomes say", "rejected rows"),
+    Code.FILTERED_DISAGREE: ("filtered rows as outcomes say", "parts"),
     Code.CONTENT_DIFFERS: ("content hashes as in outcomes", "rows"),
     Code.RUN_UNKNOWN: ("rows' runs have a record", "runs"),
     Code.WEIGHTS_DIFFER: ("weights the same", "models"),

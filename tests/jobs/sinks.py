@@ -14,15 +14,14 @@ from jobs.pipeline.parts import unpack
 from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
 from jobs.report import Summary
-from jobs.retry import Again, plan_again
+from jobs.retry import Again, Rejected, plan_again
 from jobs.sink import batches, ledger, rejects
 from jobs.sink.holder import Holder
 from jobs.sink.ledger import Epoch, Mode, Start
 from jobs.sink.record import Record
 from jobs.sink.rejects import Chosen
-from jobs.sink.retrial import RetryWriter
-from jobs.sink.writer import Writer
 from jobs.stores.store import Store
+from jobs.work import NewRows
 from tests.jobs.steps import Fragile
 
 ROWS, PART_ROWS = 12, 3
@@ -35,13 +34,15 @@ def job(
     to: tuple[str, ...] = ("a", "b"),
     rows: int = ROWS,
     format: str = "parquet",  # noqa: A002
+    filtered: bool = False,
     **options: object,
 ) -> Job:
     """A job over numbers, in parts of three rows; each becomes two rows, and some fail where ``broken`` says so."""
     broken.mkdir(exist_ok=True)
     steps = [Fragile(broken=str(broken), to=to)]
     given = {"source": pa.table({"n": range(rows)}), "steps": steps, **options}
-    return Job(name="numbers", sink={"uri": sink, "part_rows": PART_ROWS, "format": format}, **given)
+    where = {"uri": sink, "part_rows": PART_ROWS, "format": format, "filtered": filtered}
+    return Job(name="numbers", sink=where, **given)
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Run:
 
     def put(self, table: pa.Table, file: str) -> None:
         """Take rows in flight through the steps and commit them as a part."""
-        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        writer = NewRows().writer(self.plan, self.epoch)
         table, noted = self._through(table)
         self._tell(writer.commit(table, ledger.file_key(file), noted))
 
@@ -81,7 +82,7 @@ class Run:
         """Try rejected rows again."""
         store, chosen = self.epoch.store, Chosen(code)
         again = Again(store, chosen, self.plan.source.schema, self.stamp)
-        writer = RetryWriter(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        writer = Rejected(chosen, limit).writer(self.plan, self.epoch)
         for pick in chosen.first(store, rejects.standing(store, ledger.committed(store)), limit):
             for part in again.part(pick):
                 table, notes = unpack(part)

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.pipeline.reader import Stamp, marked, shares
+from jobs.pipeline.reader import marked, shares
+from jobs.pipeline.stamp import Stamp
 from jobs.sink import ledger
 from jobs.sink.ledger import Start
 from jobs.sink.recall import Recall, WholeFile

@@ -100,6 +100,7 @@ def test_a_whole_sink_is_sound(sink, numbers, parts):
         Code.OUTCOME_DOUBLED: 12,
         Code.OUTPUTS_DISAGREE: 21,
         Code.REJECTS_DISAGREE: 3,
+        Code.FILTERED_DISAGREE: 0,
         Code.CONTENT_DIFFERS: 21,
         Code.RUN_UNKNOWN: 1,
         Code.WEIGHTS_DIFFER: 0,
