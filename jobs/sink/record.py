@@ -53,6 +53,11 @@ class Record:
             "packages": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         }
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The counts that it was told last, which change no more."""
+        return self._summary
+
     def tell(self, summary: Summary) -> None:
         """Have the counts so far in the record from the next beat on."""
         self._summary = summary.as_json()

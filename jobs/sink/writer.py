@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.formats import DataFormat, ParquetFormat
+from jobs.formats.base import Packed
 from jobs.formats.parquet import encoded
 from jobs.sink.ledger import Epoch, stem
 from operators import columns
@@ -54,11 +55,13 @@ class Writer:
         rows, rejects = sorted_out(table)
         outcomes = _outcomes(table)
         name = self.epoch.part_name(self._digest(outcomes), file)
-        self.put(name, rows, self.reasoned(rejects), outcomes, noted)
-        return counts(table) | {"rows_in": outcomes.num_rows}
+        figures = self.put(name, rows, self.reasoned(rejects), outcomes, noted)
+        return counts(table) | {"rows_in": outcomes.num_rows} | figures
 
-    def put(self, name: str, rows: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
-        """Write a part's objects, the outcomes last.
+    def put(
+        self, name: str, rows: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]
+    ) -> dict[str, int]:
+        """Write a part's objects, the outcomes last; tells how many ``files`` and ``bytes`` the accepted rows are.
 
         Args:
             name: what the part is called.
@@ -72,13 +75,15 @@ class Writer:
         """
         # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
         self.epoch.refuse_if_overtaken()
-        told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
+        conformed = _conformed(rows, self.output)
+        packed = self.format.write(self.epoch, stem(name), conformed) if rows.num_rows else Packed({})
         about = {**(rejects.schema.metadata or {}), **noted}
         self.epoch.commit(
             name,
             encoded(rejects.replace_schema_metadata(about)) if rejects.num_rows else None,
-            encoded(outcomes.replace_schema_metadata({**noted, **told})),
+            encoded(outcomes.replace_schema_metadata({**noted, **packed.noted})),
         )
+        return packed.figures
 
     def reasoned(self, rejects: pa.Table) -> pa.Table:
         """Rejected rows as they were when they failed, with the step, code, message and attempt."""
