@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ import uuid
 import jsonschema
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from jobs import Job, RowOptions, TableSource
 from jobs.cli import main
@@ -25,7 +27,9 @@ from jobs.sink.ledger import Mode, Start
 from jobs.sink.record import Record
 from jobs.stores.store import Store
 from operators import columns
+from operators.base import Kind
 from operators.errors import ModelError
+from tests.jobs.steps import Planned
 from tests.openlineage_events import PUBLISHED, check, check_published, receiver
 
 KEY = "-".join(["open", "sesame"])
@@ -231,6 +235,25 @@ def test_columns_are_followed_through_all_steps():
     assert found.rows == {}
 
 
+class Deciding(Planned):
+    """Leaves rows out by what another step has written."""
+
+    def reads(self):
+        return {"caption": Kind.TEXT}
+
+
+def test_what_a_step_reads_that_writes_nothing_decides_about_rows(tmp_path):
+    given = job(tmp_path, steps=[{"caption": {}}, Deciding()])
+    assert column_lineage(given.plan()).rows == {"image": ("caption", "planned")}
+    told, _, _ = emitter(given, "run")
+    with told:
+        pass
+    for event in journal(given, "run"):
+        check(event)
+        (one,) = event["outputs"][0]["facets"]["columnLineage"]["dataset"]
+        assert (one["field"], one["transformations"][0]["subtype"]) == ("image", "FILTER")
+
+
 @pytest.mark.parametrize(
     ("uri", "namespace", "name", "quoted"),
     [
@@ -336,6 +359,9 @@ def test_a_server_that_is_away_costs_nothing_and_the_next_run_sends_what_it_lack
     assert summary.events_unsent == 2
     assert record.summary["events_trouble"] == "no connection"
     assert states(given, "away") == ["START", "COMPLETE"]
+    out = io.StringIO()
+    summary.show(Console(file=out, width=80))
+    assert "OpenLineage  2 events not sent  (no connection)" in out.getvalue()
     with receiver(a_port) as server:
         there, summary, _ = emitter(given, "there")
         with there:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.openlineage_events import PUBLISHED, check, check_published, receiver
-from tests.ray.test_runs import committed, record, running, until_more_is_committed
+from tests.ray.test_runs import record, running, until_more_is_committed
 
 KEY = "-".join(["open", "sesame"])
 ENOUGH = 24
@@ -78,7 +78,6 @@ def seen(server):
 def test_events_arrive_in_order_when_the_driver_is_killed_and_the_job_resumed(cluster, tmp_path, server, job_file):
     sink = tmp_path / "sink"
     killed(job_file, cluster, server, sink)
-    done = committed(sink)
     summary = finished(job_file, cluster)
     runs, told = seen(server)
     assert told[0] == ["START", "RUNNING", "ABORT"]
@@ -97,7 +96,7 @@ def test_events_arrive_in_order_when_the_driver_is_killed_and_the_job_resumed(cl
     written = list((sink / "data").glob("part-000002-*"))
     assert (figures["fileCount"], figures["size"]) == (len(written), sum(path.stat().st_size for path in written))
     assert figures["rowCount"] == summary["rows_in"] == summary["rows_out"]
-    assert summary["rows_before"] + summary["rows_in"] == max(ENOUGH, 2 * done)
+    assert summary["rows_before"] + summary["rows_in"] == ENOUGH
     (model,) = end["run"]["facets"]["latentmill_models"]["models"]
     assert model["digest"] == summary["weights"]["builtin:blip"]
     assert summary["events_unsent"] == record(sink, 2)["summary"]["events_unsent"] == 0
