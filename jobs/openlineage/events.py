@@ -15,11 +15,10 @@ from openlineage.client.serde import Serde
 
 from jobs.openlineage import facets
 from jobs.openlineage.facets import PRODUCER
-from jobs.openlineage.lineage import column_lineage
+from jobs.openlineage.lineage import column_lineage, row_options
 from jobs.openlineage.naming import DatasetName
 from jobs.plan import Plan
 from jobs.sink.ledger import Epoch, Mode, Start
-from jobs.sources.spec import RowOptions
 
 Event = dict[str, Any]
 
@@ -118,8 +117,7 @@ class Events:
 
     @cached_property
     def _about_source(self) -> dict[str, Any]:
-        options: RowOptions = getattr(self.plan.job.source, "options", self.plan.job.source)
-        schema = facets.schema(self.plan.source.schema, options.projection() or {})
+        schema = facets.schema(self.plan.source.schema, row_options(self.plan).projection() or {})
         return {"schema": schema, "dataSource": facets.data_source(self._source)}
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.plan import Plan
+from jobs.sources import Source
 from jobs.sources.spec import RowOptions
 from operators import columns
 
@@ -27,7 +28,7 @@ def column_lineage(plan: Plan) -> ColumnLineage:
 
     A step that writes no column decides about rows.
     """
-    options: RowOptions = getattr(plan.job.source, "options", plan.job.source)
+    options = row_options(plan)
     renamed = options.projection() or {}
     source = {name: renamed.get(name, name) for name in plan.source.schema.names}
     origins: dict[str, Origin] = {name: {given: ()} for name, given in source.items()}
@@ -42,6 +43,12 @@ def column_lineage(plan: Plan) -> ColumnLineage:
         origins |= {name: {options.id: _ID} for name in (columns.SOURCE_ID, columns.ROW_ID, columns.SEED)}
     kept = {name: origins[name] for name in plan.output.names if origins.get(name)}
     return ColumnLineage(kept, rows)
+
+
+def row_options(plan: Plan) -> RowOptions:
+    """What a job takes of its source."""
+    source = plan.job.source
+    return source.options if isinstance(source, Source) else source
 
 
 def _joined(origins: list[Origin], *step: str) -> Origin:

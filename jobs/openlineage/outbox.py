@@ -23,8 +23,10 @@ _TIMEOUT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two attempts, doubled each time."""
 
-_REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
+_REFUSALS = frozenset({400, 413, 422})
 """Answers that are about the event: it would be refused for ever, and the next one may not be."""
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Letter:
     def replaces(self, other: Letter) -> bool:
         """Whether it tells all that another one does: both tell how far the same run is."""
         here, there = self.event, other.event
-        both = here["eventType"] == there["eventType"] == RunState.RUNNING.value
+        both: bool = here["eventType"] == there["eventType"] == RunState.RUNNING.value
         return both and here["run"]["runId"] == there["run"]["runId"]
 
 
@@ -98,7 +100,7 @@ class Outbox:
                 self._transport.emit(answered)
             except (OSError, ValueError, HTTPException, HTTPError) as error:
                 self.trouble = _told(error)
-                if _is_refusal(error):
+                if _status(error) in _REFUSALS:
                     self._refused += 1
                     self._done(letter)
                     continue
@@ -124,16 +126,18 @@ class Outbox:
         letter.sent()
 
 
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, requests.HTTPError) and error.response.status_code in _REFUSALS
+def _status(error: Exception) -> int | None:
+    """What the server has answered, if it has."""
+    if not isinstance(error, requests.HTTPError) or error.response is None:
+        return None
+    return int(error.response.status_code)
 
 
 def _told(error: Exception) -> str:
     """What went wrong, in words of ours: a server's may repeat what it was sent, a library's the key."""
-    if isinstance(error, requests.HTTPError):
-        code = error.response.status_code
-        known = {status.value: status.phrase for status in HTTPStatus}
-        return f"it answers {code} {known.get(code, '')}".rstrip()
+    status = _status(error)
+    if status is not None:
+        return f"it answers {status} {_PHRASES.get(status, '')}".rstrip()
     if isinstance(error, requests.Timeout):
         return f"no answer in {_TIMEOUT:.0f} s"
     return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
