@@ -2,6 +2,17 @@
 
 from jobs.plan import Plan, make_plan
 from jobs.sources import Format, RowOptions, Source, SourceSpec, TableSource
-from jobs.spec import Job, SinkSpec
+from jobs.spec import Job, LineageSpec, SinkSpec
 
-__all__ = ["Format", "Job", "Plan", "RowOptions", "SinkSpec", "Source", "SourceSpec", "TableSource", "make_plan"]
+__all__ = [
+    "Format",
+    "Job",
+    "LineageSpec",
+    "Plan",
+    "RowOptions",
+    "SinkSpec",
+    "Source",
+    "SourceSpec",
+    "TableSource",
+    "make_plan",
+]

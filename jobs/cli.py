@@ -77,7 +77,14 @@ def run(
     from jobs.sink.ledger import Mode
 
     with file.located(), others_held_back() as stderr:
-        summary = run_plan(plan, address, console_on(stderr, progress_lines), Mode(mode or Mode.RUN), take_over)
+        summary = run_plan(
+            plan,
+            address,
+            console_on(stderr, progress_lines),
+            Mode(mode or Mode.RUN),
+            take_over,
+            lineage_key=_lineage_key(),
+        )
     _tell(summary, plan.job, as_json)
 
 
@@ -105,7 +112,7 @@ def retry(
     from jobs.retry import retry as try_again
 
     with file.located(), others_held_back() as stderr:
-        summary = try_again(file.job, code, limit, address, console_on(stderr), take_over)
+        summary = try_again(file.job, code, limit, address, console_on(stderr), take_over, _lineage_key())
     _tell(summary, file.job, as_json)
 
 
@@ -231,6 +238,11 @@ def _listen_on_loopback_only(address: str | None) -> None:
     """Let nobody else reach the cluster that a run starts for itself; one that is there has addresses of its own."""
     if address is None:
         os.environ.setdefault(*_LOOPBACK_ONLY)
+
+
+def _lineage_key() -> str | None:
+    """The key for OpenLineage's server, where its own tools look for one too."""
+    return os.environ.get("OPENLINEAGE_API_KEY", "").strip() or None
 
 
 def _tell(summary: Summary, job: Job, as_json: bool) -> None:

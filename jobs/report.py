@@ -88,6 +88,9 @@ class Summary:
     snapshot: int | None = None
     """The version of the table that holds what this run did, if the sink's format has versions."""
     parts: int = 0
+    files_out: int = 0
+    bytes_out: int = 0
+    """Of accepted rows, as they are stored."""
     seconds: float = 0.0
     working_seconds: float = 0.0
     """From the first part's first step to the last commit: without the start of actors and the loading of weights."""
@@ -96,6 +99,10 @@ class Summary:
     machines: list[str] = field(default_factory=list)
     """What the steps' networks computed on."""
     _began: float = math.inf
+    events_unsent: int = 0
+    """OpenLineage events that the job's server does not have."""
+    events_trouble: str = ""
+    """Why, as it was at the last attempt."""
     accepted: bool = True
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
 
@@ -112,6 +119,8 @@ class Summary:
         self.rows_out += report["rows_out"]
         self.filtered += report["filtered"]
         self.filtered_by.update(report.get("filtered_by", {}))
+        self.files_out += report.get("files", 0)
+        self.bytes_out += report.get("bytes", 0)
         self.changed += report.get("changed", 0)
         self._began = min(self._began, report["began"])
         self.working_seconds = round(max(self.working_seconds, report["ended"] - self._began), 3)
@@ -164,6 +173,8 @@ class Summary:
         table.add_row("written to", self.sink)
         if self.snapshot is not None:
             table.add_row("snapshot", str(self.snapshot))
+        if self.events_unsent:
+            table.add_row("OpenLineage", f"{self.events_unsent:,} events not sent  ({self.events_trouble})")
         console.print(table)
 
 

@@ -70,6 +70,7 @@ def retry(
     address: str | None = None,
     console: Console | None = None,
     take_over: bool = False,
+    lineage_key: str | None = None,
 ) -> Summary:
     """Try rejected rows again, and count the attempt.
 
@@ -80,6 +81,7 @@ def retry(
         address: as for :func:`jobs.runner.run`.
         console: likewise.
         take_over: likewise.
+        lineage_key: likewise.
 
     Raises:
         UserError: as for :func:`jobs.runner.run`; or there is no such code, or the job's plan is another one.
@@ -88,7 +90,9 @@ def retry(
     plan = plan_again(job)
     if plan is None:
         return Summary("", job.sink.uri)
-    return run(plan, address, console, Mode.RETRY, take_over, work=Rejected(Chosen(code), limit))
+    return run(
+        plan, address, console, Mode.RETRY, take_over, work=Rejected(Chosen(code), limit), lineage_key=lineage_key
+    )
 
 
 @dataclass(frozen=True)

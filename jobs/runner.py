@@ -17,6 +17,7 @@ from rich.console import Console
 from cluster.connection import connect
 from cluster.placement import Placement
 from cluster.sizing import sized
+from jobs.openlineage.emitter import Emitter
 from jobs.pipeline import dataset
 from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
@@ -42,6 +43,7 @@ def run(
     take_over: bool = False,
     beat_seconds: float = 5.0,
     work: Work | None = None,
+    lineage_key: str | None = None,
 ) -> Summary:
     """Do what the plan says with every source row that has no outcome in the sink yet.
 
@@ -53,6 +55,7 @@ def run(
         take_over: don't look whether another run on this sink lives; if it does, it ends.
         beat_seconds: how often the run's record is written.
         work: something else to do it with than such rows.
+        lineage_key: bearer token for the server that the job's ``lineage`` names.
 
     Raises:
         UserError: a model can't be had, the cluster can't hold the steps, the sink refuses, and nothing was written; or
@@ -72,7 +75,7 @@ def run(
         summary = Summary(start.run_id, _destination(plan, mode))
         record = Record(epoch, start, plan, [placement.model_dump() for placement in placements], revisions)
         record.tell(summary)
-        with record:
+        with record, Emitter(plan, start, epoch, summary, record, lineage_key):
             try:
                 switch.finish(epoch)
                 ledger.settle(epoch, start)

@@ -104,6 +104,24 @@ class SinkSpec(BaseModel):
     ] = False
 
 
+class LineageSpec(BaseModel):
+    """Whom a run tells of itself as it goes on, beside its record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    openlineage: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]",
+            description="server that OpenLineage events are sent to, as in http://marquez:5000",
+        ),
+    ] = None
+    namespace: Annotated[str, Field(min_length=1, description="namespace of the job's name in these events")] = (
+        "latentmill"
+    )
+    running_seconds: Annotated[float, Field(gt=0, description="between two events that tell the counts so far")] = 60.0
+
+
 class _AnySink:
     """A sink: its URI, or ``{uri: ..., part_rows: ...}``."""
 
@@ -156,6 +174,7 @@ class Job(BaseModel):
     resources: Annotated[
         dict[str, Resources], Field(description="where steps run, by step name; `default` is for those not named")
     ] = {}
+    lineage: Annotated[LineageSpec, Field(description="whom a run tells of itself, beside its record")] = LineageSpec()
 
     @property
     def row_options(self) -> RowOptions:
@@ -184,7 +203,9 @@ class Job(BaseModel):
 
         return make_plan(self)
 
-    def run(self, address: str | None = None, mode: str = "run", take_over: bool = False) -> Summary:
+    def run(
+        self, address: str | None = None, mode: str = "run", take_over: bool = False, lineage_key: str | None = None
+    ) -> Summary:
         """Do the job on a Ray cluster; after a fault, running it again goes on from there.
 
         Args:
@@ -193,6 +214,7 @@ class Job(BaseModel):
             mode: ``extend`` keeps rows of another plan that are in the sink and does new source rows by this one,
                 ``overwrite`` makes everything anew; ``run`` refuses another plan's rows.
             take_over: don't look whether another run on this sink lives; if it does, it ends.
+            lineage_key: bearer token for the server that ``lineage`` names.
 
         Raises:
             UserError: as in :meth:`plan`; or a model can't be had, the cluster can't hold the steps, the sink refuses.
@@ -200,22 +222,29 @@ class Job(BaseModel):
         from jobs.runner import run
         from jobs.sink.ledger import Mode
 
-        return run(self.plan(), address, mode=Mode(mode), take_over=take_over)
+        return run(self.plan(), address, mode=Mode(mode), take_over=take_over, lineage_key=lineage_key)
 
-    def retry(self, code: str | None = None, limit: int | None = None, address: str | None = None) -> Summary:
+    def retry(
+        self,
+        code: str | None = None,
+        limit: int | None = None,
+        address: str | None = None,
+        lineage_key: str | None = None,
+    ) -> Summary:
         """Try the rows that were rejected again; those that come out are added to the others.
 
         Args:
             code: only source rows of which a row was rejected with this code.
             limit: at most so many source rows.
             address: as for :meth:`run`.
+            lineage_key: likewise.
 
         Raises:
             UserError: as in :meth:`run`; or the job is not the one that rejected them, or there is no such code.
         """
         from jobs.retry import retry
 
-        return retry(self, code, limit, address)
+        return retry(self, code, limit, address, lineage_key=lineage_key)
 
     @classmethod
     def from_yaml(cls, path: str | Path, changes: Sequence[str] = ()) -> Job:

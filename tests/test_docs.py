@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from cluster.resources import Resources
-from jobs import Job, SinkSpec, SourceSpec
+from jobs import Job, LineageSpec, SinkSpec, SourceSpec
 from jobs.jobfile import JobFile
 from jobs.show import options
 from jobs.spec import METHOD, methods
@@ -76,7 +76,7 @@ def test_an_example_is_planned(data: Path, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [SourceSpec, SinkSpec, Resources, *(spec for specs in KINDS.values() for spec in specs)],
+    [SourceSpec, SinkSpec, LineageSpec, Resources, *(spec for specs in KINDS.values() for spec in specs)],
     ids=lambda model: str(model.__name__),
 )
 def test_every_option_is_in_the_documents(model: type[BaseModel]) -> None:

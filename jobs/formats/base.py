@@ -25,6 +25,11 @@ class Packed:
     noted: dict[str, str] = field(default_factory=dict)
     """What the part's outcomes object must say of them."""
 
+    @property
+    def figures(self) -> dict[str, int]:
+        """How many objects, and how many bytes they have."""
+        return {"files": len(self.objects), "bytes": sum(map(len, self.objects.values()))}
+
 
 class DataFormat(ABC):
     """How accepted rows are stored.
@@ -39,11 +44,11 @@ class DataFormat(ABC):
     replaces: bool = False
     """Whether rows can take the place of others, and be gone in between for no one."""
 
-    def write(self, epoch: Epoch, stem: str, rows: pa.Table) -> dict[str, str]:
+    def write(self, epoch: Epoch, stem: str, rows: pa.Table) -> Packed:
         """Put a part's accepted rows, of which there is at least one.
 
         Returns:
-            What the part's outcomes object must say of them, as its metadata.
+            What was put, and what the part's outcomes object must say of it, as its metadata.
 
         Raises:
             SinkError: the store fails.
@@ -51,7 +56,7 @@ class DataFormat(ABC):
         packed, home = self.pack(stem, rows), self.home(epoch)
         with ThreadPoolExecutor(min(_WRITERS, len(packed.objects))) as pool:
             list(pool.map(home.put, packed.objects.keys(), packed.objects.values()))
-        return packed.noted
+        return packed
 
     def home(self, epoch: Epoch) -> Store:
         """Where an epoch's objects are put."""

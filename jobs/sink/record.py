@@ -62,6 +62,11 @@ class Record:
             "packages": packages(),
         }
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The counts that it was told last, which change no more."""
+        return self._summary
+
     def tell(self, summary: Summary) -> None:
         """Have the counts so far in the record from the next beat on."""
         self._summary = summary.as_json()

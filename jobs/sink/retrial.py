@@ -40,10 +40,10 @@ class RetryWriter(Writer):
         still = [_tried(unanswered, attempts), others]
         left = pa.concat_tables([failed_again, *(some.select(failed_again.column_names) for some in still)])
         outcomes = _outcomes(table, unanswered, attempts)
-        self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), table, left, outcomes, noted)
+        figures = self.put(self.epoch.part_name(retry_digest(noted[RETRIES]), file), table, left, outcomes, noted)
         told = counts(table)
         told["rejected"] = dict(Counter(told["rejected"]) + rejects.by_code(unanswered))
-        return told | {"rows_in": len(attempts), "retried": dict(rejects.by_code(former))}
+        return told | figures | {"rows_in": len(attempts), "retried": dict(rejects.by_code(former))}
 
 
 def _next_attempts(former: pa.Table) -> dict[str, int]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.formats import DataFormat, ParquetFormat
+from jobs.formats.base import Packed
 from jobs.formats.parquet import encoded
 from jobs.sink.ledger import FILTERED_ROWS, Epoch, stem
 from operators import columns
@@ -58,11 +59,13 @@ class Writer:
         """
         outcomes = _outcomes(table)
         name = self.epoch.part_name(self._digest(outcomes), file)
-        self.put(name, table, self.reasoned(rejected(table)), outcomes, noted)
-        return counts(table) | {"rows_in": outcomes.num_rows}
+        figures = self.put(name, table, self.reasoned(rejected(table)), outcomes, noted)
+        return counts(table) | {"rows_in": outcomes.num_rows} | figures
 
-    def put(self, name: str, table: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]) -> None:
-        """Write a part's objects, the outcomes last.
+    def put(
+        self, name: str, table: pa.Table, rejects: pa.Table, outcomes: pa.Table, noted: Mapping[str, str]
+    ) -> dict[str, int]:
+        """Write a part's objects, the outcomes last; tells how many ``files`` and ``bytes`` the accepted rows are.
 
         Args:
             name: what the part is called.
@@ -76,17 +79,18 @@ class Writer:
         """
         # Data are seen by whoever lists them, so rows that another run is to make are not put beside its own.
         self.epoch.refuse_if_overtaken()
-        rows = accepted(table)
-        told = self.format.write(self.epoch, stem(name), _conformed(rows, self.output)) if rows.num_rows else {}
+        rows = _conformed(accepted(table), self.output)
+        packed = self.format.write(self.epoch, stem(name), rows) if rows.num_rows else Packed({})
         about = {**(rejects.schema.metadata or {}), **noted}
         left_out = self._with(filtered(table), columns.FILTERED) if self.keeps_filtered else table[:0]
-        told |= {FILTERED_ROWS: str(left_out.num_rows)} if left_out.num_rows else {}
+        told = packed.noted | ({FILTERED_ROWS: str(left_out.num_rows)} if left_out.num_rows else {})
         self.epoch.commit(
             name,
             encoded(rejects.replace_schema_metadata(about)) if rejects.num_rows else None,
             encoded(outcomes.replace_schema_metadata({**noted, **told})),
             encoded(left_out) if left_out.num_rows else None,
         )
+        return packed.figures
 
     def reasoned(self, rejects: pa.Table) -> pa.Table:
         """Rejected rows as they were when they failed, with the step, code, message and attempt."""
