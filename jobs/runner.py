@@ -30,7 +30,7 @@ from jobs.sink.record import Record
 from jobs.stores.store import Store
 from jobs.work import NewRows, Work
 from operators import Spec
-from operators.errors import ModelError, UserError
+from operators.errors import CertificateError, ModelError, UserError
 
 
 def run(
@@ -122,8 +122,9 @@ def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
 
 
 def _stage(plan: Plan) -> None:
-    """Have every model on a worker before anything is written, so that one that can't be had costs nothing."""
-    specs = {f"steps.{at}.{step.spec.kind}": step.spec for at, step in enumerate(plan.steps) if step.spec.models()}
+    """Have every model, and what else steps need, on a worker before anything is written, so that one that can't be had costs nothing."""
+    steps = [(f"steps.{at}.{step.spec.kind}", step.spec) for at, step in enumerate(plan.steps)]
+    specs = {where: spec for where, spec in steps if type(spec).stage is not Spec.stage}
     if specs:
         with _users_errors():
             ray.get(ray.remote(num_cpus=0)(_stage_here).remote(specs))
@@ -133,8 +134,8 @@ def _stage_here(specs: dict[str, Spec]) -> None:
     for where, spec in specs.items():
         try:
             spec.stage()
-        except ModelError as error:
-            raise ModelError(error.message, where) from None
+        except (CertificateError, ModelError) as error:
+            raise type(error)(error.message, where) from None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from operators.condition import Condition
 from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Instruct, Pix2PixZero
 from operators.generate import Generate
 from operators.invert import Invert
+from operators.mark import Mark
 from operators.pipeline import Pipeline
 from operators.safety import Safety
 
@@ -18,6 +19,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
+    Mark.kind: (Mark,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -34,6 +36,7 @@ __all__ = [
     "Inpaint",
     "Instruct",
     "Invert",
+    "Mark",
     "Operator",
     "Pipeline",
     "Pix2PixZero",

@@ -23,6 +23,10 @@ from operators.edit.rows import Edited, EditRow
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
+from operators.marks.kept import kept_all
+from operators.marks.marker import Marker, Marks, MarksOption, asked_for
+from operators.marks.metadata import Metadata
+from operators.marks.xmp import SourceType
 from operators.models.ref import ModelRef
 from operators.tensors import unpack
 
@@ -76,6 +80,7 @@ class Edit(ControlledSpec, ABC):
     )
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    marks: MarksOption = Marks.FULL
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture with more pixels is rejected")
 
     @model_validator(mode="after")
@@ -105,6 +110,11 @@ class Edit(ControlledSpec, ABC):
     @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if they are."""
+        return self.image
+
+    @property
+    def source_column(self) -> str | None:
+        """Where the pictures are that are edited, be they read or only their latents; None where there are none."""
         return self.image
 
     @property
@@ -196,6 +206,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
         self._controls = Controls(spec, self._family)
+        self._marker = Marker(spec.marks, spec.model, self._family.digest)
         self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
     def digests(self) -> dict[str, str]:
@@ -234,9 +245,10 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         for first in range(0, table.num_rows, self.batch_rows):
             part = table.slice(first, self.batch_rows)
             pictures, masks = (self._decoded(part, name) for name in (self.spec.picture_column, self.spec.mask_column))
-            for picture, mask in zip(pictures, masks, strict=True):
+            for picture, mask, metadata in zip(pictures, masks, kept_all(part, self.spec.source_column), strict=True):
                 row = len(prepared)
-                prepared.append(self._row(row // branches, asked[row], picture, mask, latents[row], seeds[row]))
+                given = (picture, mask, latents[row], metadata)
+                prepared.append(self._row(row // branches, asked[row], given, seeds[row]))
         return self._controls.prepared(table, prepared)
 
     def group(self, prepared: EditRow) -> Hashable:
@@ -253,13 +265,9 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         """Edit a batch of rows of one group."""
         import torch
 
-        from operators.diffusion.rendering import render
-
         with torch.no_grad(), self._controls.installed(batch[0].controls):
             edited = self.edited(batch)
-            pictures, errors = render(
-                self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
-            )
+            pictures, errors = self._rendered(edited.latents, SourceType.EDITED, batch)
             texts = [[row.prompt * self.spec.encodes_prompt, row.negative_prompt, row.target or ""] for row in batch]
             truncated = self._controls.truncated(batch, texts)
         written = {
@@ -268,6 +276,18 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             f"{self.spec.output}_truncated": truncated,
         }
         return Produced({**written, **edited.columns}, {**errors, **edited.errors})
+
+    def _rendered(
+        self, latents: Tensor, made: SourceType, rows: list[EditRow]
+    ) -> tuple[pa.StructArray, dict[int, RowError]]:
+        """Marked pictures of a batch's latents: of the edit, or of what it began with, and the rows that failed."""
+        from operators.diffusion.rendering import render
+
+        is_edit = made is SourceType.EDITED
+        prompts = [asked_for(row.told if is_edit else row.prompt, row.negative_prompt) for row in rows]
+        metadata = self._marker(made, prompts, [row.metadata for row in rows])
+        finished = partial(self.finished, rows) if is_edit else None
+        return render(self._family, latents, self.spec.format, self.spec.quality, metadata, finished)
 
     def _shared(self, batch: list[EditRow]) -> tuple[list[EditRow], Tensor]:
         """One row for each source row of a batch, and for every row of the batch the place of its own among them."""
@@ -313,18 +333,25 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             return list(self.spec.to)
         return values(self.spec.to, rows)
 
-    def _row(
-        self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int
-    ) -> EditRow | RowError:
-        for found in (picture, mask, latents):
+    def _row(self, source: int, asked: dict[str, Any], given: tuple[Any, ...], seed: int) -> EditRow | RowError:
+        for found in given:
             if isinstance(found, RowError):
                 return found
         try:
-            return self._checked(source, asked, picture, mask, latents, seed)
+            return self._checked(source, asked, *given, seed)
         except RowError as error:
             return error
 
-    def _checked(self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int) -> EditRow:
+    def _checked(
+        self,
+        source: int,
+        asked: dict[str, Any],
+        picture: Any,
+        mask: Any,
+        latents: Any,
+        metadata: Metadata | None,
+        seed: int,
+    ) -> EditRow:
         from operators.diffusion.rendering import fitted, fitted_mask
 
         factor = self._family.factor
@@ -360,6 +387,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             pixels=None if picture is None else fitted(picture, width, height),
             latents=latents,
             mask=None if mask is None else fitted_mask(mask, width, height),
+            metadata=metadata,
             options={name: given.get(name) for name in self.spec.per_row},
         )
         self.check(row)
