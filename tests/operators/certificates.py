@@ -28,22 +28,29 @@ _USAGES = (
 def chain(
     folder: Path,
     purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    begins: datetime = NOW - timedelta(days=60),
     ends: datetime = NOW + timedelta(days=30),
+    curve: ec.EllipticCurve | None = None,
 ) -> tuple[Path, Path]:
     """The files of a signer's certificate with its issuer's, and of the signer's key."""
     folder.mkdir(exist_ok=True)
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(curve or ec.SECP256R1())
     root_name, name = _name("Root"), _name("Signer")
     authority = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
     root = (
-        _begun(root_name, root_name, root_key, NOW + timedelta(days=30))
+        _begun(root_name, root_name, root_key)
+        .not_valid_before(NOW - timedelta(days=60))
+        .not_valid_after(NOW + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(authority, critical=False)
         .sign(root_key, hashes.SHA256())
     )
     leaf = (
-        _begun(name, root_name, key, ends)
+        _begun(name, root_name, key)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -62,15 +69,13 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(kind, value) for kind, value in names.items()])
 
 
-def _begun(name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends: datetime) -> x509.CertificateBuilder:
+def _begun(name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=60))
-        .not_valid_after(ends)
     )
 
 

@@ -19,19 +19,19 @@ from operators.errors import ValueInvalidError
 from operators.images import Encoding, decode, decode_all, encode, encode_all
 from operators.marks import xmp
 from operators.marks.kept import kept, rewritten
-from operators.marks.marker import Marker, system
+from operators.marks.marker import Marker, Marks, system
 from operators.marks.metadata import LONGEST, Metadata, has_credentials, metadata, with_xmp
 from operators.marks.xmp import OURS, STALE, SourceType, fitting, packet, said
 from operators.models.ref import ModelRef
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 OTHERS = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
-<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:dc="http://purl.org/dc/elements/1.1/"
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:dc="http://purl.org/dc/elements/1.1/"
  xmlns:t="http://ns.adobe.com/tiff/1.0/" xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-<r:Description r:about="uuid:7" t:Orientation="6" t:Make="Maker" e:AISystemUsed="old"
+<rdf:Description rdf:about="" t:Orientation="6" t:Make="Maker" e:AISystemUsed="old"
  xmlns:mine="http://example.org/mine/" mine:note="stays &amp; stays">
-<dc:rights><r:Alt><r:li xml:lang="x-default">(c) Someone</r:li></r:Alt></dc:rights>
-<e:AIPromptWriterName>Somebody</e:AIPromptWriterName></r:Description></r:RDF></x:xmpmeta><?xpacket end="w"?>"""
+<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">(c) Someone</rdf:li></rdf:Alt></dc:rights>
+<e:AIPromptWriterName>Somebody</e:AIPromptWriterName></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
 
 
 def found(data: bytes) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def test_a_webp_without_loss_and_with_transparency_keeps_both() -> None:
 @pytest.mark.parametrize("encoding", Encoding)
 def test_a_long_prompt_is_cut_where_a_jpeg_is_full(encoding: Encoding) -> None:
     for prompt in ("é<" * 50_000, "a word " * 20_000):
-        (given,) = Marker("full", ModelRef("builtin:blip"), "0")(SourceType.GENERATED, [prompt])
+        (given,) = Marker(Marks.FULL, ModelRef("builtin:blip"), "0")(SourceType.GENERATED, [prompt])
         assert len(given.xmp or b"") < LONGEST
         told = found(encode(Image.new("RGB", (8, 8)), encoding, 95, given))["Xmp.iptcExt.AIPromptInformation"]
         assert told.endswith(" [...]")
