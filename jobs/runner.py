@@ -122,7 +122,7 @@ def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
 
 
 def _stage(plan: Plan) -> None:
-    """Have every model, and what else steps need, on a worker before anything is written, so that one that can't be had costs nothing."""
+    """Have every model, and see what else steps need, on a worker before anything is written: a lack costs nothing."""
     steps = [(f"steps.{at}.{step.spec.kind}", step.spec) for at, step in enumerate(plan.steps)]
     specs = {where: spec for where, spec in steps if type(spec).stage is not Spec.stage}
     if specs:

@@ -36,7 +36,7 @@ def render(
     metadata: Sequence[Metadata],
     finished: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[pa.StructArray, dict[int, RowError]]:
-    """Pictures of latents ``(n, c, h, w)``, encoded with their metadata; and the rows whose latents or pixels are not finite.
+    """Pictures of latents ``(n, c, h, w)``, encoded with their metadata; and the rows that are not finite.
 
     ``finished`` changes the pictures ``(n, 3, H, W)`` in 0..1 before they are encoded.
     """

@@ -333,7 +333,9 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             return list(self.spec.to)
         return values(self.spec.to, rows)
 
-    def _row(self, source: int, asked: dict[str, Any], given: tuple[Any, ...], seed: int) -> EditRow | RowError:
+    def _row(
+        self, source: int, asked: dict[str, Any], given: tuple[Any, Any, Any, Metadata | None], seed: int
+    ) -> EditRow | RowError:
         for found in given:
             if isinstance(found, RowError):
                 return found

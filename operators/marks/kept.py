@@ -13,12 +13,19 @@ from operators.marks.metadata import Metadata, metadata
 from operators.marks.xmp import STALE, fitting
 
 _LONGEST_EXIF = 65_533
-_STALE_EXIF = (Base.Orientation, Base.ImageWidth, Base.ImageLength, Base.DateTime, Base.Software, Base.ProcessingSoftware)
+_STALE_EXIF = (
+    Base.Orientation,
+    Base.ImageWidth,
+    Base.ImageLength,
+    Base.DateTime,
+    Base.Software,
+    Base.ProcessingSoftware,
+)
 _STALE_DETAILS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.MakerNote)
 
 
 def kept(data: bytes) -> Metadata:
-    """The source's metadata, as far as they hold for pixels that :func:`operators.images.decode` gave, or such as those.
+    """A file's metadata, as far as they hold for pixels that :func:`operators.images.decode` gave, or were made of.
 
     EXIF stays without orientation, which is in the pixels now, sizes, the time of the last change, the names of
     programs, the maker's notes, and the small picture of how it was. A colour profile stays where it is one of RGB

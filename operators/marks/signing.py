@@ -75,8 +75,9 @@ def read_key(chain: Chain, path: str | None, variable: str | None) -> bytes:
         raise CertificateError(f"{name} holds a key under a password; give one without", where) from None
     except ValueError:
         raise CertificateError(f"{name} holds no private key in PEM", where) from None
-    public = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*public) != load_pem_x509_certificate(chain.pem).public_key().public_bytes(*public):
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    certified = load_pem_x509_certificate(chain.pem).public_key()
+    if key.public_key().public_bytes(*form) != certified.public_bytes(*form):
         raise CertificateError(f"{name} holds the key of another certificate", where)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

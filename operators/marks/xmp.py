@@ -83,17 +83,15 @@ def packet(properties: Mapping[str, str], kept: bytes | None = None, without: Co
         kept: a packet whose other properties stay; left out where it is broken.
         without: properties of it that don't stay.
     """
-    document = (kept and _parsed(kept)) or minidom.parseString(_EMPTY)  # noqa: S318 - a constant
+    document = (kept and _parsed(kept)) or _document(_EMPTY)
     (rdf, *_) = document.getElementsByTagNameNS(_RDF, "RDF")
     described = list(_descriptions(rdf))
     for description in described:
         for name in {*without, *properties}:
             _remove(description, name)
     about = described[0].getAttributeNS(_RDF, "about") if described else ""
-    added = minidom.parseString(_description(properties, about))  # noqa: S318 - made of escaped texts
-    rdf.appendChild(document.importNode(added.documentElement, deep=True))
-    root: str = document.documentElement.toxml()
-    return (_BEGIN + root + _END).encode()
+    rdf.appendChild(document.importNode(_root(_document(_description(properties, about))), deep=True))
+    return (_BEGIN + _root(document).toxml() + _END).encode()
 
 
 def fitting(properties: Mapping[str, str], kept: bytes | None = None, without: Collection[str] = ()) -> bytes:
@@ -114,13 +112,22 @@ def said(given: bytes) -> dict[str, str]:
     return found
 
 
+def _document(text: str | bytes) -> minidom.Document:
+    return minidom.parseString(text)  # noqa: S318 - our own, or without a document type
+
+
+def _root(document: minidom.Document) -> minidom.Element:
+    (root,) = (node for node in document.childNodes if isinstance(node, minidom.Element))
+    return root
+
+
 def _parsed(given: bytes) -> minidom.Document | None:
     # No packet declares a document type; without one, no entity can grow.
     text = given.strip(b"\0 \t\r\n")
     if len(text) > _LONGEST_READ or b"<!DOCTYPE" in text or b"\0" in text:
         return None
     try:
-        document = minidom.parseString(text)  # noqa: S318 - see above
+        document = _document(text)
     except (ExpatError, ValueError):
         return None
     return document if document.getElementsByTagNameNS(_RDF, "RDF") else None

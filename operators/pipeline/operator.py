@@ -93,7 +93,8 @@ class PipelineOperator(Operator[Pipeline, Row]):
         given = [self.spec.arguments | row.values for row in batch]
         told = [[each.get(name) for name in ("prompt", "negative_prompt")] for each in given]
         prompts = [asked_for(*[text if isinstance(text, str) else "" for text in texts]) for texts in told]
-        sources = [kept(each["image"].encoded["bytes"]) if isinstance(each.get("image"), Picture) else None for each in given]
+        pictures = [each.get("image") for each in given]
+        sources = [kept(one.encoded["bytes"]) if isinstance(one, Picture) else None for one in pictures]
         made = SourceType.EDITED if any(sources) else SourceType.GENERATED
         return self._marker(made, prompts, sources)
 

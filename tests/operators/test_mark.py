@@ -114,7 +114,8 @@ def test_what_a_picture_was_made_of_is_its_ingredient(signer: dict[str, str]) ->
         assert len(opened["parameters"]["ingredients"]) == 1
     with c2pa.Reader("image/jpeg", io.BytesIO(picture)) as reader:
         manifests = json.loads(reader.json())["manifests"]
-    assert {"painter"} <= {action.get("softwareAgent", {}).get("name") for m in manifests.values() for action in actions(m)}
+    agents = [action.get("softwareAgent") for each in manifests.values() for action in actions(each)]
+    assert {"name": "painter"} in agents
 
 
 def test_credentials_that_are_there_are_kept_within_and_never_broken(signer: dict[str, str]) -> None:
@@ -142,7 +143,8 @@ def test_a_watermark_is_read_after_jpeg_and_lies_under_xmp_and_signature(signer:
 
 
 def test_a_picture_tells_whether_its_watermark_can_be_read() -> None:
-    made = Mark(made="edited", watermark="a", output="x").load()(table(encode(PHOTO), encode(Image.new("RGB", (160, 160), "blue"))))
+    blue = Image.new("RGB", (160, 160), "blue")
+    made = Mark(made="edited", watermark="a", output="x").load()(table(encode(PHOTO), encode(blue)))
     assert made["x_watermarked"].to_pylist() == [True, False]
     assert codes(table(encode(PHOTO.resize((96, 96)))), made="edited", watermark="a") == ["image_too_small"]
 
@@ -180,8 +182,9 @@ def test_pictures_from_elsewhere_are_marked_as_they_are_and_keep_what_they_say()
 
 def test_rows_that_can_not_be_marked_cost_only_themselves(signer: dict[str, str]) -> None:
     good = encode(PHOTO.resize((64, 64)))
-    told = codes(table(None, b"no picture", good[:40], good, encode(PHOTO, metadata=Metadata(packet({})))), watermark=None)
-    assert told == ["image_missing", "value_missing", "value_missing", "value_missing", "value_missing"]
+    silent = encode(PHOTO, metadata=Metadata(packet({})))
+    told = codes(table(None, b"no picture", good[:40], good, silent))
+    assert told == ["image_missing", *["value_missing"] * 4]
     assert codes(table(b"no picture", good[:10], good), made="edited") == ["image_undecodable", "value_invalid", None]
     parents = table(None, b"no picture", good)["image"]
     assert codes(table(*[good] * 3, before=parents), made="edited", parent="before", **signer) == [

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from operators import Column, Generate, Img2Img, Pix2PixZero, Pipeline, columns
+from operators import Column, Generate, Img2Img, Pipeline, Pix2PixZero, columns
 from operators.errors import ValueInvalidError
-from operators.images import Encoding, decode, decode_all, encode, encode_all
+from operators.images import Encoding, decode, decode_all, encode
 from operators.marks import xmp
 from operators.marks.kept import kept, rewritten
 from operators.marks.marker import Marker, Marks, system
@@ -205,6 +205,7 @@ def test_a_broken_packet_is_replaced(broken: bytes) -> None:
     assert said(broken) == {}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_broken_files_and_exif_cost_nothing_but_themselves() -> None:
     numbers = random.Random(7)
     whole = [photograph(encoding) for encoding in Encoding]
