@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -179,16 +178,14 @@ class Marking(Operator[Mark, Given]):
 
     def run(self, batch: list[Given]) -> Produced:
         """Watermark, XMP and signature of every picture, in this order: each covers those before it."""
-        produced = Produced({name: [None] * len(batch) for name in self.spec.writes()})
+        made: list[tuple[dict[str, Any] | None, bool | None]] = [(None, None)] * len(batch)
+        errors: dict[int, RowError] = {}
         for place, row in enumerate(batch):
             try:
-                made: Sequence[Any] = self._marked(row)
+                made[place] = self._marked(row)
             except RowError as error:
-                produced.errors[place] = error
-                continue
-            for name, value in zip(produced.columns, made, strict=False):
-                produced.columns[name][place] = value  # type: ignore[index]
-        return produced
+                errors[place] = error
+        return Produced(dict(zip(self.spec.writes(), zip(*made, strict=True), strict=False)), errors)
 
     def _marked(self, row: Given) -> tuple[dict[str, Any], bool | None]:
         own = metadata(row.picture).xmp

@@ -18,7 +18,7 @@ from operators.diffusion.schedulers import build, check_name
 from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
 from operators.diffusion.spec import Side
 from operators.edit.concepts import Concept, labels, word_of
-from operators.edit.inverted import known_of
+from operators.edit.inverted import known_of, sides_of
 from operators.edit.rows import Edited, EditRow
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
@@ -31,8 +31,6 @@ from operators.models.ref import ModelRef
 from operators.tensors import unpack
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from operators.diffusion.denoising import Denoising
@@ -172,6 +170,9 @@ class Edit(ControlledSpec, ABC):
         """The words of ``to``, where it is a list."""
         return labels(self.to) if isinstance(self.to, tuple) else ()
 
+
+Given = tuple[Any, Any, Any, Metadata | None]
+"""A row's picture, mask and latents, each None where the method takes none, and what is kept of the metadata."""
 
 _PER_ROW = {
     "prompt": Kind.TEXT,
@@ -333,40 +334,30 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             return list(self.spec.to)
         return values(self.spec.to, rows)
 
-    def _row(
-        self, source: int, asked: dict[str, Any], given: tuple[Any, Any, Any, Metadata | None], seed: int
-    ) -> EditRow | RowError:
+    def _row(self, source: int, asked: dict[str, Any], given: Given, seed: int) -> EditRow | RowError:
         for found in given:
             if isinstance(found, RowError):
                 return found
         try:
-            return self._checked(source, asked, *given, seed)
+            return self._checked(source, asked, given, seed)
         except RowError as error:
             return error
 
-    def _checked(
-        self,
-        source: int,
-        asked: dict[str, Any],
-        picture: Any,
-        mask: Any,
-        latents: Any,
-        metadata: Metadata | None,
-        seed: int,
-    ) -> EditRow:
+    def _checked(self, source: int, asked: dict[str, Any], given: Given, seed: int) -> EditRow:
         from operators.diffusion.rendering import fitted, fitted_mask
 
-        factor = self._family.factor
-        given = {
+        picture, mask, latents, metadata = given
+        factor, channels = self._family.factor, self._family.channels
+        options = {
             name: required(value, name.rstrip("_"))
             for name, value in asked.items()
             if getattr(self.spec, name) is not None or name in self._defaults
         }
-        check_finite(given)
-        height, width = given.get("height", self._family.size), given.get("width", self._family.size)
+        check_finite(options)
+        height, width = options.get("height", self._family.size), options.get("width", self._family.size)
         if self.spec.latents_column is not None:
             latents = required(latents, self.spec.latents_column)
-            height, width = self._fitting(latents, given)
+            height, width = sides_of(latents, channels, factor, options)
         check_size(width, height, factor, LEAST_LATENTS)
         if picture is not None:
             check_picture(picture.width, picture.height, factor)
@@ -374,23 +365,23 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             raise MaskError(
                 f"the mask has {mask.width} x {mask.height} pixels, but its picture {picture.width} x {picture.height}"
             )
-        target, change = self._told(given)
+        target, change = self._told(options)
         row = EditRow(
             source=source,
-            prompt=given.get("prompt", ""),
+            prompt=options.get("prompt", ""),
             target=target,
             change=change,
-            negative_prompt=given["negative_prompt"],
-            guidance_scale=given["guidance_scale"],
-            steps=given["steps"],
+            negative_prompt=options["negative_prompt"],
+            guidance_scale=options["guidance_scale"],
+            steps=options["steps"],
             width=width,
             height=height,
-            seed=given.get("seed", seed),
+            seed=options.get("seed", seed),
             pixels=None if picture is None else fitted(picture, width, height),
             latents=latents,
             mask=None if mask is None else fitted_mask(mask, width, height),
             metadata=metadata,
-            options={name: given.get(name) for name in self.spec.per_row},
+            options={name: options.get(name) for name in self.spec.per_row},
         )
         self.check(row)
         return row
@@ -404,14 +395,3 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         if target is None and self.spec.needs_target:
             raise ValueInvalidError(f"the prompt {prompt!r} does not mention {words[0]!r}, the word to change")
         return target, change
-
-    def _fitting(self, latents: NDArray[np.float16], given: dict[str, Any]) -> tuple[int, int]:
-        channels, factor = self._family.channels, self._family.factor
-        if latents.ndim not in (3, 4) or latents.shape[-3] != channels:
-            raise ValueInvalidError(
-                f"the latents are {latents.shape}, but this model's are ({channels}, height, width)"
-            )
-        height, width = (side * factor for side in latents.shape[-2:])
-        if given.get("height", height) != height or given.get("width", width) != width:
-            raise ValueInvalidError(f"the latents are those of {width} x {height} pixels; another size was asked for")
-        return height, width

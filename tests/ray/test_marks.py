@@ -40,6 +40,6 @@ def test_a_job_signs_what_it_makes_and_leaves_no_key(cluster: str, tmp_path: Pat
 def test_a_certificate_that_can_not_sign_ends_a_job_before_it_writes(cluster: str, tmp_path: Path) -> None:
     spec = Mark(made="edited", certificate=str(tmp_path / "none.pem"), key_file="none.pem")
     job = Job(source="builtin:shapes?rows=2", steps=[spec], sink=str(tmp_path / "sink"))
-    with pytest.raises(CertificateError, match=r"^steps\.0\.mark: .*none\.pem can't be read: No such file or directory$"):
+    with pytest.raises(CertificateError, match=r"^steps\.0\.mark: .*none\.pem can't be read: No such file"):
         job.run()
     assert not list(tmp_path.glob("sink/**/*.parquet"))
