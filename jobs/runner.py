@@ -31,7 +31,7 @@ from jobs.sink.record import Record
 from jobs.stores.store import Store
 from jobs.work import NewRows, Work
 from operators import Spec
-from operators.errors import ModelError, UserError
+from operators.errors import CertificateError, ModelError, UserError
 from operators.models.loading import commit
 
 
@@ -126,12 +126,13 @@ def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
 
 
 def _stage(plan: Plan) -> dict[str, str]:
-    """Have every model on a worker before anything is written, so that one that can't be had costs nothing.
+    """Have every model, and see what else steps need, on a worker before anything is written: a lack costs nothing.
 
     Returns:
         The commits of those from the hub, by name.
     """
-    specs = {f"steps.{at}.{step.spec.kind}": step.spec for at, step in enumerate(plan.steps) if step.spec.models()}
+    steps = [(f"steps.{at}.{step.spec.kind}", step.spec) for at, step in enumerate(plan.steps)]
+    specs = {where: spec for where, spec in steps if type(spec).stage is not Spec.stage}
     if specs:
         with _users_errors():
             found: dict[str, str] = ray.get(ray.remote(num_cpus=0)(_stage_here).remote(specs))
@@ -143,8 +144,8 @@ def _stage_here(specs: dict[str, Spec]) -> dict[str, str]:
     for where, spec in specs.items():
         try:
             spec.stage()
-        except ModelError as error:
-            raise ModelError(error.message, where) from None
+        except (CertificateError, ModelError) as error:
+            raise type(error)(error.message, where) from None
     found = {str(model): commit(model) for spec in specs.values() for model in spec.models()}
     return {model: revision for model, revision in found.items() if revision}
 

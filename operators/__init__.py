@@ -9,6 +9,7 @@ from operators.edit import METHODS, Cycle, DiffEdit, Edit, Img2Img, Inpaint, Ins
 from operators.filter import Filter
 from operators.generate import Generate
 from operators.invert import Invert
+from operators.mark import Mark
 from operators.pipeline import Pipeline
 from operators.safety import Safety
 
@@ -22,6 +23,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Condition.kind: CONDITION_METHODS,
     Filter.kind: (Filter,),
     Dedup.kind: (Dedup,),
+    Mark.kind: (Mark,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -40,6 +42,7 @@ __all__ = [
     "Inpaint",
     "Instruct",
     "Invert",
+    "Mark",
     "Operator",
     "Pipeline",
     "Pix2PixZero",

@@ -60,6 +60,12 @@ class ModelError(UserError):
     code = "bad_model"
 
 
+class CertificateError(UserError):
+    """A certificate or its private key can't be read, or can't sign pictures."""
+
+    code = "bad_certificate"
+
+
 class ResourceError(UserError):
     """The machine or cluster can never hold a step, or a step ends its process whatever it is given."""
 

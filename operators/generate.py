@@ -18,6 +18,10 @@ from operators.diffusion.sizes import check_size
 from operators.diffusion.spec import Side
 from operators.errors import RowError
 from operators.images import MAX_PIXELS, Encoding, decode_all
+from operators.marks.kept import kept_all
+from operators.marks.marker import Marker, Marks, MarksOption, asked_for
+from operators.marks.metadata import Metadata
+from operators.marks.xmp import SourceType
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +71,7 @@ class Generate(ControlledSpec):
     )
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    marks: MarksOption = Marks.FULL
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture in `image` with more pixels is rejected")
 
     @model_validator(mode="after")
@@ -101,6 +106,7 @@ class Wish:
 
     Attributes:
         pixels: ``(3, height, width)`` in -1..1, or None for text to image.
+        metadata: what is kept of the picture's, if there is one.
         controls: what each control needs to know of the row.
     """
 
@@ -113,6 +119,7 @@ class Wish:
     strength: float
     seed: int
     pixels: Tensor | None
+    metadata: Metadata | None
     controls: tuple[Any, ...] = ()
 
     @property
@@ -139,6 +146,7 @@ class Generator(DiffusionOperator[Generate, Wish]):
         super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler, self._family.scheduler)
         self._controls = Controls(spec, self._family)
+        self._marker = Marker(spec.marks, spec.model, self._family.digest)
         self._defaults = {
             "guidance_scale": spec.usual_guidance,
             "width": self._family.size,
@@ -156,10 +164,11 @@ class Generator(DiffusionOperator[Generate, Wish]):
         asked = [dict(zip(_OPTION_KINDS, row, strict=True)) for row in zip(*per_option, strict=True)]
         prepared: list[Wish | RowError] = []
         for first in range(0, table.num_rows, self.batch_rows):
-            for picture in self._pictures(table.slice(first, self.batch_rows)):
+            part = table.slice(first, self.batch_rows)
+            for picture, metadata in zip(self._pictures(part), kept_all(part, self.spec.image), strict=True):
                 row = len(prepared)
                 branch = row % self.spec.images_per_row
-                prepared.append(self._wish(asked[row], picture, seeds[row], branch))
+                prepared.append(self._wish(asked[row], picture, metadata, seeds[row], branch))
         return self._controls.prepared(table, prepared)
 
     def group(self, prepared: Wish) -> Hashable:
@@ -180,9 +189,16 @@ class Generator(DiffusionOperator[Generate, Wish]):
         from operators.diffusion.rendering import render
 
         with torch.no_grad(), self._controls.installed(batch[0].controls):
-            pictures, errors = render(self._family, self._denoised(batch), self.spec.format, self.spec.quality)
+            pictures, errors = render(
+                self._family, self._denoised(batch), self.spec.format, self.spec.quality, self._metadata(batch)
+            )
             truncated = self._controls.truncated(batch, [wish.texts for wish in batch])
         return Produced({self.spec.output: pictures, f"{self.spec.output}_truncated": truncated}, errors)
+
+    def _metadata(self, batch: list[Wish]) -> list[Metadata]:
+        made = SourceType.GENERATED if self.spec.image is None else SourceType.EDITED
+        prompts = [asked_for(wish.prompt, wish.negative_prompt) for wish in batch]
+        return self._marker(made, prompts, [wish.metadata for wish in batch])
 
     def _denoised(self, batch: list[Wish]) -> Tensor:
         import torch
@@ -210,7 +226,9 @@ class Generator(DiffusionOperator[Generate, Wish]):
             return [None] * table.num_rows
         return list(decode_all(table[self.spec.image].combine_chunks(), max_pixels=self.spec.max_pixels))
 
-    def _wish(self, asked: dict[str, Any], picture: Any, row_seed: int, branch: int) -> Wish | RowError:
+    def _wish(
+        self, asked: dict[str, Any], picture: Any, metadata: Metadata | None, row_seed: int, branch: int
+    ) -> Wish | RowError:
         if isinstance(picture, RowError):
             return picture
         try:
@@ -223,4 +241,4 @@ class Generator(DiffusionOperator[Generate, Wish]):
         from operators.diffusion.rendering import fitted
 
         pixels = None if picture is None else fitted(picture, given["width"], given["height"])
-        return Wish(**given, seed=seed, pixels=pixels)
+        return Wish(**given, seed=seed, pixels=pixels, metadata=metadata)

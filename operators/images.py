@@ -27,11 +27,12 @@ from operators.errors import (
     ImageTruncatedError,
     RowError,
 )
+from operators.marks.metadata import Metadata, with_xmp
 
 MAX_PIXELS = 50_000_000
 """Pictures of more pixels than this are refused unless said otherwise: 150 MB once decoded."""
 
-_BAD_CONTENT = (
+BAD_CONTENT = (
     ArithmeticError,
     EOFError,
     LookupError,
@@ -101,7 +102,7 @@ def decode(value: Mapping[str, Any] | None, *, max_pixels: int = MAX_PIXELS) -> 
     except UnidentifiedImageError as error:
         _refuse_cut(data, error)
         raise ImageError(f"the {len(data)} bytes are no picture in a known format") from error
-    except _BAD_CONTENT as error:
+    except BAD_CONTENT as error:
         _refuse_cut(data, error)
         raise ImageError(f"the picture is broken: {error}") from error
 
@@ -119,29 +120,43 @@ def sizes(pictures: pa.Array | pa.ChunkedArray) -> list[tuple[int, int] | RowErr
     return [None if value is None else _size(value) for value in pictures.to_pylist()]
 
 
-def encode(image: Image.Image, encoding: Encoding = Encoding.PNG, quality: int = 95) -> bytes:
+def encode(
+    image: Image.Image,
+    encoding: Encoding = Encoding.PNG,
+    quality: int = 95,
+    metadata: Metadata = Metadata(),  # noqa: B008 - it can't be changed
+) -> bytes:
     """Encode a picture.
 
     Args:
         image: the picture, in a mode that the format can hold.
         encoding: the format; PNG loses nothing.
         quality: 1 to 100, for JPEG and WebP.
+        metadata: what the file says beside the pixels.
     """
     buffer = io.BytesIO()
-    image.save(buffer, encoding, **({} if encoding is Encoding.PNG else {"quality": quality}))
-    return buffer.getvalue()
+    given: dict[str, Any] = {} if encoding is Encoding.PNG else {"quality": quality}
+    if metadata.exif is not None:
+        given["exif"] = metadata.exif
+    # Left out, it would be the one that came with the picture, whose colours may have been others.
+    image.save(buffer, encoding, icc_profile=metadata.icc, **given)
+    return buffer.getvalue() if metadata.xmp is None else with_xmp(buffer.getvalue(), metadata.xmp)
 
 
 def encode_all(
-    pictures: NDArray[np.uint8] | Sequence[Image.Image], encoding: Encoding = Encoding.PNG, quality: int = 95
+    pictures: NDArray[np.uint8] | Sequence[Image.Image],
+    encoding: Encoding = Encoding.PNG,
+    quality: int = 95,
+    metadata: Sequence[Metadata] | None = None,
 ) -> pa.StructArray:
-    """Encode pictures, given as RGB values ``(n, height, width, 3)`` or as images.
+    """Encode pictures, given as RGB values ``(n, height, width, 3)`` or as images, each with its metadata if given.
 
     Returns:
         ``n`` rows of type :data:`operators.columns.IMAGE`; their paths are null.
     """
     images = [Image.fromarray(p) for p in pictures] if isinstance(pictures, np.ndarray) else pictures
-    encoded = _threaded(lambda image: encode(image, encoding, quality), images)
+    told = metadata or [Metadata()] * len(images)
+    encoded = _threaded(lambda each: encode(each[0], encoding, quality, each[1]), zip(images, told, strict=True))
     paths = pa.nulls(len(encoded), pa.string())
     return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], fields=list(columns.IMAGE))
 
@@ -150,7 +165,7 @@ def ending(data: bytes) -> str | None:
     """What names of files that hold such a picture end in, as in ``png``; None where it is in no known format."""
     try:
         name = Image.open(io.BytesIO(data), formats=_formats()).format
-    except (*_BAD_CONTENT, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (*BAD_CONTENT, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     return _ENDINGS.get(name, name.lower()) if name else None
 
@@ -211,7 +226,7 @@ def _refuse_cut(data: bytes, error: Exception) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _BAD_CONTENT:
+    except BAD_CONTENT:
         # Many cameras and editors write broken EXIF beside sound pixels.
         return image
 

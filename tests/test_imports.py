@@ -18,6 +18,8 @@ COMMANDS = {
     *(ROOT / "jobs" / "commands").glob("*.py"),
     ROOT / "cluster" / "preflight.py",  # a command too: it runs where the command line can't start yet
 }
+READS_A_KEY = ROOT / "operators" / "marks" / "signing.py"
+"""A private key may be in a variable of the worker's environment, and is read nowhere else."""
 CLUSTER_MAY = ("operators.base", "operators.errors", "operators.columns", "operators.models.ref")
 NETWORKS = ("torch", "diffusers", "transformers")
 
@@ -57,7 +59,7 @@ def test_only_the_command_line_prints_or_reads_the_environment(path: Path) -> No
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
     names = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not calls & {"print", "click.echo"}
-    assert not names & {"os.environ", "os.getenv"}
+    assert path == READS_A_KEY or not names & {"os.environ", "os.getenv"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from torch import Tensor
 from operators.diffusion.family import StableDiffusion
 from operators.errors import NotFiniteError, RowError
 from operators.images import Encoding, encode_all
+from operators.marks.metadata import Metadata
 
 
 def fitted(picture: Image.Image, width: int, height: int) -> Tensor:
@@ -32,9 +33,10 @@ def render(
     latents: Tensor,
     encoding: Encoding,
     quality: int,
+    metadata: Sequence[Metadata],
     finished: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[pa.StructArray, dict[int, RowError]]:
-    """Pictures of latents ``(n, c, h, w)``, encoded; and the rows whose latents or pixels are not finite.
+    """Pictures of latents ``(n, c, h, w)``, encoded with their metadata; and the rows that are not finite.
 
     ``finished`` changes the pictures ``(n, 3, H, W)`` in 0..1 before they are encoded.
     """
@@ -48,4 +50,4 @@ def render(
         for row, good in enumerate(finite.tolist())
         if not good
     }
-    return encode_all(pictures, encoding, quality), errors
+    return encode_all(pictures, encoding, quality, metadata), errors

@@ -18,17 +18,19 @@ from operators.diffusion.schedulers import build, check_name
 from operators.diffusion.sizes import LEAST_LATENTS, check_picture, check_size
 from operators.diffusion.spec import Side
 from operators.edit.concepts import Concept, labels, word_of
-from operators.edit.inverted import known_of
+from operators.edit.inverted import known_of, sides_of
 from operators.edit.rows import Edited, EditRow
 from operators.edit.words import replaced
 from operators.errors import MaskError, RowError, ValueInvalidError
 from operators.images import MAX_PIXELS, Encoding, decode_all
+from operators.marks.kept import kept_all
+from operators.marks.marker import Marker, Marks, MarksOption, asked_for
+from operators.marks.metadata import Metadata
+from operators.marks.xmp import SourceType
 from operators.models.ref import ModelRef
 from operators.tensors import unpack
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from operators.diffusion.denoising import Denoising
@@ -76,6 +78,7 @@ class Edit(ControlledSpec, ABC):
     )
     format: Encoding = Field(Encoding.PNG, description="of the pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    marks: MarksOption = Marks.FULL
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="a picture with more pixels is rejected")
 
     @model_validator(mode="after")
@@ -105,6 +108,11 @@ class Edit(ControlledSpec, ABC):
     @property
     def picture_column(self) -> str | None:
         """Where pictures are read from, if they are."""
+        return self.image
+
+    @property
+    def source_column(self) -> str | None:
+        """Where the pictures are that are edited, be they read or only their latents; None where there are none."""
         return self.image
 
     @property
@@ -163,6 +171,9 @@ class Edit(ControlledSpec, ABC):
         return labels(self.to) if isinstance(self.to, tuple) else ()
 
 
+Given = tuple[Any, Any, Any, Metadata | None]
+"""A row's picture, mask and latents, each None where the method takes none, and what is kept of the metadata."""
+
 _PER_ROW = {
     "prompt": Kind.TEXT,
     "from_": Kind.TEXT,
@@ -196,6 +207,7 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         super().__init__(spec, step, batch_rows, device, compiled)
         self._scheduler = build(spec.scheduler or self.default_scheduler, self._family.scheduler)
         self._controls = Controls(spec, self._family)
+        self._marker = Marker(spec.marks, spec.model, self._family.digest)
         self._defaults = {"guidance_scale": spec.usual_guidance, **spec.defaults}
 
     def digests(self) -> dict[str, str]:
@@ -234,9 +246,10 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         for first in range(0, table.num_rows, self.batch_rows):
             part = table.slice(first, self.batch_rows)
             pictures, masks = (self._decoded(part, name) for name in (self.spec.picture_column, self.spec.mask_column))
-            for picture, mask in zip(pictures, masks, strict=True):
+            for picture, mask, metadata in zip(pictures, masks, kept_all(part, self.spec.source_column), strict=True):
                 row = len(prepared)
-                prepared.append(self._row(row // branches, asked[row], picture, mask, latents[row], seeds[row]))
+                given = (picture, mask, latents[row], metadata)
+                prepared.append(self._row(row // branches, asked[row], given, seeds[row]))
         return self._controls.prepared(table, prepared)
 
     def group(self, prepared: EditRow) -> Hashable:
@@ -253,13 +266,9 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         """Edit a batch of rows of one group."""
         import torch
 
-        from operators.diffusion.rendering import render
-
         with torch.no_grad(), self._controls.installed(batch[0].controls):
             edited = self.edited(batch)
-            pictures, errors = render(
-                self._family, edited.latents, self.spec.format, self.spec.quality, partial(self.finished, batch)
-            )
+            pictures, errors = self._rendered(edited.latents, SourceType.EDITED, batch)
             texts = [[row.prompt * self.spec.encodes_prompt, row.negative_prompt, row.target or ""] for row in batch]
             truncated = self._controls.truncated(batch, texts)
         written = {
@@ -268,6 +277,18 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             f"{self.spec.output}_truncated": truncated,
         }
         return Produced({**written, **edited.columns}, {**errors, **edited.errors})
+
+    def _rendered(
+        self, latents: Tensor, made: SourceType, rows: list[EditRow]
+    ) -> tuple[pa.StructArray, dict[int, RowError]]:
+        """Marked pictures of a batch's latents: of the edit, or of what it began with, and the rows that failed."""
+        from operators.diffusion.rendering import render
+
+        is_edit = made is SourceType.EDITED
+        prompts = [asked_for(row.told if is_edit else row.prompt, row.negative_prompt) for row in rows]
+        metadata = self._marker(made, prompts, [row.metadata for row in rows])
+        finished = partial(self.finished, rows) if is_edit else None
+        return render(self._family, latents, self.spec.format, self.spec.quality, metadata, finished)
 
     def _shared(self, batch: list[EditRow]) -> tuple[list[EditRow], Tensor]:
         """One row for each source row of a batch, and for every row of the batch the place of its own among them."""
@@ -313,31 +334,30 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             return list(self.spec.to)
         return values(self.spec.to, rows)
 
-    def _row(
-        self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int
-    ) -> EditRow | RowError:
-        for found in (picture, mask, latents):
+    def _row(self, source: int, asked: dict[str, Any], given: Given, seed: int) -> EditRow | RowError:
+        for found in given:
             if isinstance(found, RowError):
                 return found
         try:
-            return self._checked(source, asked, picture, mask, latents, seed)
+            return self._checked(source, asked, given, seed)
         except RowError as error:
             return error
 
-    def _checked(self, source: int, asked: dict[str, Any], picture: Any, mask: Any, latents: Any, seed: int) -> EditRow:
+    def _checked(self, source: int, asked: dict[str, Any], given: Given, seed: int) -> EditRow:
         from operators.diffusion.rendering import fitted, fitted_mask
 
-        factor = self._family.factor
-        given = {
+        picture, mask, latents, metadata = given
+        factor, channels = self._family.factor, self._family.channels
+        options = {
             name: required(value, name.rstrip("_"))
             for name, value in asked.items()
             if getattr(self.spec, name) is not None or name in self._defaults
         }
-        check_finite(given)
-        height, width = given.get("height", self._family.size), given.get("width", self._family.size)
+        check_finite(options)
+        height, width = options.get("height", self._family.size), options.get("width", self._family.size)
         if self.spec.latents_column is not None:
             latents = required(latents, self.spec.latents_column)
-            height, width = self._fitting(latents, given)
+            height, width = sides_of(latents, channels, factor, options)
         check_size(width, height, factor, LEAST_LATENTS)
         if picture is not None:
             check_picture(picture.width, picture.height, factor)
@@ -345,22 +365,23 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
             raise MaskError(
                 f"the mask has {mask.width} x {mask.height} pixels, but its picture {picture.width} x {picture.height}"
             )
-        target, change = self._told(given)
+        target, change = self._told(options)
         row = EditRow(
             source=source,
-            prompt=given.get("prompt", ""),
+            prompt=options.get("prompt", ""),
             target=target,
             change=change,
-            negative_prompt=given["negative_prompt"],
-            guidance_scale=given["guidance_scale"],
-            steps=given["steps"],
+            negative_prompt=options["negative_prompt"],
+            guidance_scale=options["guidance_scale"],
+            steps=options["steps"],
             width=width,
             height=height,
-            seed=given.get("seed", seed),
+            seed=options.get("seed", seed),
             pixels=None if picture is None else fitted(picture, width, height),
             latents=latents,
             mask=None if mask is None else fitted_mask(mask, width, height),
-            options={name: given.get(name) for name in self.spec.per_row},
+            metadata=metadata,
+            options={name: options.get(name) for name in self.spec.per_row},
         )
         self.check(row)
         return row
@@ -374,14 +395,3 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         if target is None and self.spec.needs_target:
             raise ValueInvalidError(f"the prompt {prompt!r} does not mention {words[0]!r}, the word to change")
         return target, change
-
-    def _fitting(self, latents: NDArray[np.float16], given: dict[str, Any]) -> tuple[int, int]:
-        channels, factor = self._family.channels, self._family.factor
-        if latents.ndim not in (3, 4) or latents.shape[-3] != channels:
-            raise ValueInvalidError(
-                f"the latents are {latents.shape}, but this model's are ({channels}, height, width)"
-            )
-        height, width = (side * factor for side in latents.shape[-2:])
-        if given.get("height", height) != height or given.get("width", width) != width:
-            raise ValueInvalidError(f"the latents are those of {width} x {height} pixels; another size was asked for")
-        return height, width

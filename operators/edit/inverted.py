@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from operators.errors import ColumnError
+from operators.errors import ColumnError, ValueInvalidError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Start(StrEnum):
@@ -41,3 +45,17 @@ def check_inverted(schema: pa.Schema, column: str, wanted: dict[str, Any], where
             raise ColumnError(
                 f"column {column!r} was inverted with `{name}: {known[name]}`; this step needs `{name}: {value}`", where
             )
+
+
+def sides_of(latents: NDArray[np.float16], channels: int, factor: int, asked: dict[str, Any]) -> tuple[int, int]:
+    """Height and width in pixels of the picture that a row's latents are of.
+
+    Raises:
+        ValueInvalidError: they are another model's, or another size was asked for.
+    """
+    if latents.ndim not in (3, 4) or latents.shape[-3] != channels:
+        raise ValueInvalidError(f"the latents are {latents.shape}, but this model's are ({channels}, height, width)")
+    height, width = (side * factor for side in latents.shape[-2:])
+    if asked.get("height", height) != height or asked.get("width", width) != width:
+        raise ValueInvalidError(f"the latents are those of {width} x {height} pixels; another size was asked for")
+    return height, width

@@ -15,6 +15,7 @@ from operators.edit.base import Edit, Editor
 from operators.edit.concepts import Concept, Sentences, TextModel, from_templates
 from operators.edit.inverted import check_inverted
 from operators.edit.rows import Edited, EditRow
+from operators.marks.xmp import SourceType
 from operators.models.loading import ModelFiles, pick_device
 from operators.models.ref import ModelRef
 
@@ -74,6 +75,11 @@ class Pix2PixZero(Edit):
     def picture_column(self) -> str | None:
         """Where pictures are read from, if this step inverts."""
         return self.image if self.start is Start.PICTURE else None
+
+    @property
+    def source_column(self) -> str | None:
+        """Where the pictures are that are edited; an edit that starts at noise makes its own."""
+        return None if self.start is Start.NOISE else self.image
 
     @property
     def latents_column(self) -> str | None:
@@ -149,7 +155,6 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
         from operators.diffusion.cross_attention_guidance import CrossAttentionGuidance, Reference
         from operators.diffusion.ddim import Ddim
         from operators.diffusion.noise import row_generators
-        from operators.diffusion.rendering import render
 
         family = self._family
         sources, places = self._shared(batch)
@@ -170,7 +175,7 @@ class Pix2PixZeroEditor(Editor[Pix2PixZero]):
             latents = denoising(begin[places])
         if self.spec.start is not Start.NOISE:
             return Edited(latents)
-        pictures, errors = render(family, reference.latents, self.spec.format, self.spec.quality)
+        pictures, errors = self._rendered(reference.latents, SourceType.GENERATED, sources)
         failed = {row: errors[source] for row, source in enumerate(places.tolist()) if source in errors}
         return Edited(latents, {f"{self.spec.output}_source": pictures.take(pa.array(places.tolist()))}, failed)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from operators.edit.concepts import Concept
+from operators.edit.concepts import Concept, word_of
 from operators.errors import RowError
+from operators.marks.metadata import Metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,7 @@ class EditRow:
         pixels: ``(3, height, width)`` in -1..1.
         latents: ``(c, h, w)``, or ``(steps + 1, c, h, w)`` for a whole trajectory, from the picture to noise.
         mask: ``(1, height, width)``, 1 where the picture may change, 0 elsewhere.
+        metadata: what is kept of the picture's; None where there is none.
         options: the method's own, by name.
         controls: what each control needs to know of the row.
     """
@@ -46,8 +48,16 @@ class EditRow:
     pixels: Tensor | None
     latents: NDArray[np.float16] | None
     mask: Tensor | None
+    metadata: Metadata | None
     options: dict[str, Any]
     controls: tuple[Any, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """What the model was asked for: the target, or where there is none the change."""
+        if self.target is not None or self.change is None:
+            return self.target or ""
+        return " to ".join(word_of(concept) for concept in self.change if concept)
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -13,8 +13,12 @@ import torch
 from operators.base import Operator, Produced, values
 from operators.diffusion.noise import row_generators
 from operators.errors import ModelError, RowError
+from operators.marks.kept import kept
+from operators.marks.marker import Marker, asked_for
+from operators.marks.metadata import Metadata
+from operators.marks.xmp import SourceType
 from operators.models.loading import pick_device, pick_dtype
-from operators.pipeline.arguments import Arguments, Row
+from operators.pipeline.arguments import Arguments, Picture, Row
 from operators.pipeline.audio import sample_rate_of
 from operators.pipeline.loading import load_pipeline, pipeline_class
 from operators.pipeline.outputs import Array, per_row, unsound, written
@@ -55,6 +59,7 @@ class PipelineOperator(Operator[Pipeline, Row]):
         self._arguments = Arguments(spec, parameters, self._device, dtype)
         self._output_type = {"output_type": self._asked_for()} if "output_type" in parameters else {}
         self._sample_rate = self._found_sample_rate() if spec.produces is Product.AUDIO else 0
+        self._marker = Marker(spec.marks, spec.model, self._files.digest)
         self._exact = self._device.type == "cpu" and dtype == torch.float32
         self.batchable: dict[Hashable, bool] = {}
 
@@ -73,7 +78,8 @@ class PipelineOperator(Operator[Pipeline, Row]):
     def run(self, batch: list[Row]) -> Produced:
         """Run a batch of rows of one group."""
         arrays = self.outputs(batch)
-        return Produced({self.spec.column: written(arrays, self.spec, self._sample_rate)}, unsound(arrays))
+        made = written(arrays, self.spec, self._sample_rate, self._metadata(batch))
+        return Produced({self.spec.column: made}, unsound(arrays))
 
     def outputs(self, batch: Sequence[Row]) -> list[Array]:
         """What comes out for rows of one group, at once or one by one, as :func:`per_row` gives it."""
@@ -81,6 +87,16 @@ class PipelineOperator(Operator[Pipeline, Row]):
         if len(rows) == 1 or self._batchable(rows[0]):
             return self._called(rows)
         return [self._called([row])[0] for row in rows]
+
+    def _metadata(self, batch: Sequence[Row]) -> list[Metadata]:
+        """Marks of pictures; a row that gives a picture as ``image`` has it edited."""
+        given = [self.spec.arguments | row.values for row in batch]
+        told = [[each.get(name) for name in ("prompt", "negative_prompt")] for each in given]
+        prompts = [asked_for(*[text if isinstance(text, str) else "" for text in texts]) for texts in told]
+        pictures = [each.get("image") for each in given]
+        sources = [kept(one.encoded["bytes"]) if isinstance(one, Picture) else None for one in pictures]
+        made = SourceType.EDITED if any(sources) else SourceType.GENERATED
+        return self._marker(made, prompts, sources)
 
     def _batchable(self, row: Row) -> bool:
         regime = self._arguments.regime(row)

@@ -14,6 +14,7 @@ from PIL import Image
 from operators import columns
 from operators.errors import ModelError, NotFiniteError, RowError
 from operators.images import Encoding, encode_all
+from operators.marks.metadata import Metadata
 from operators.pipeline.spec import Pipeline, Product
 from operators.tensors import pack
 
@@ -57,14 +58,15 @@ def unsound(arrays: Sequence[Array]) -> dict[int, RowError]:
     }
 
 
-def written(arrays: Sequence[Array], spec: Pipeline, sample_rate: int) -> pa.Array:
-    """The column of a batch."""
+def written(arrays: Sequence[Array], spec: Pipeline, sample_rate: int, metadata: Sequence[Metadata]) -> pa.Array:
+    """The column of a batch; pictures with their metadata."""
     sound = [np.nan_to_num(array) for array in arrays]
     match spec.produces:
         case Product.LATENTS:
             return pack(sound)
         case Product.IMAGE:
-            return encode_all([_picture(array, spec.format) for array in sound], spec.format, spec.quality)
+            pictures = [_picture(array, spec.format) for array in sound]
+            return encode_all(pictures, spec.format, spec.quality, metadata)
         case Product.AUDIO:
             from operators.pipeline.audio import wave_file
 

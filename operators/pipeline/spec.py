@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 from operators import columns
 from operators.base import Column, Kind, Spec, column_options
 from operators.images import MAX_PIXELS, Encoding
+from operators.marks.marker import Marks, MarksOption
 from operators.models.loading import ModelFiles, Precision
 from operators.models.ref import ModelRef
 from operators.pipeline.files import pipeline_files
@@ -77,6 +78,7 @@ class Pipeline(Spec):
     )
     format: Encoding = Field(Encoding.PNG, description="of pictures")
     quality: int = Field(95, ge=1, le=100, description="of jpeg and webp")
+    marks: MarksOption = Marks.FULL
     sample_rate: Annotated[int, Field(ge=1)] | None = Field(
         None, description="of audio, in Hz; the model's own unless given"
     )
