@@ -14,6 +14,7 @@ import click
 from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
+from jobs.commands.export import export
 from jobs.commands.manifest import manifest
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
@@ -206,7 +207,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export):
     cli.add_command(command)
 
 
