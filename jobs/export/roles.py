@@ -32,19 +32,19 @@ def constant(value: str | int) -> Find:
 
 def original_picture(steps: Steps) -> Found:
     """The picture that the last edit has changed."""
-    for edit in steps.backwards(Edit):
+    for edit in _edits(steps):
         source = f"{edit.output}_source"
         yield Held(source if source in edit.writes() else edit.image)
 
 
 def edited_picture(steps: Steps) -> Found:
     """The picture that the last edit has made."""
-    yield from (Held(edit.output) for edit in steps.backwards(Edit))
+    yield from (Held(edit.output) for edit in _edits(steps))
 
 
 def mask(steps: Steps) -> Found:
     """Where the last edit may have changed the picture: what it found, or was given."""
-    for edit in steps.backwards(Edit):
+    for edit in _edits(steps):
         found = f"{edit.output}_mask"
         names = [found] if found in edit.writes() else [edit.mask_column]
         yield from (Held(name) for name in names if name is not None)
@@ -52,18 +52,18 @@ def mask(steps: Steps) -> Found:
 
 def original_text(steps: Steps) -> Found:
     """What the picture showed before the last edit."""
-    for edit in steps.backwards(Edit):
+    for edit in _edits(steps):
         if edit.needs_prompt:
             yield from _given(optional(edit.prompt))
         yield from _captions_of(steps, edit.image)
 
 
 def edited_text(steps: Steps) -> Found:
-    """What the picture shows after the last edit: a caption of it, or what the network was told to show."""
-    for edit in steps.backwards(Edit):
-        yield from _captions_of(steps, edit.output)
+    """What the picture shows after the last edit: what the network was told to show, or a caption of it."""
+    for edit in _edits(steps):
         if not isinstance(edit, Instruct):
             yield Held(f"{edit.output}_prompt")
+        yield from _captions_of(steps, edit.output)
 
 
 def instruction(template: str | None) -> Find:
@@ -87,14 +87,15 @@ def text(steps: Steps) -> Found:
 
 def condition(steps: Steps) -> Found:
     """The picture that the shown one follows: of the last step that drew such, or was steered by one."""
-    yield from (Held(step.output) for step in steps.backwards(Condition))
-    for step in steps.backwards(Generate, Edit):
-        yield from (Held(control.image) for control in step.controls if isinstance(control, NetworkSpec))
+    yield from (Held(step.output) for step in steps.backwards if isinstance(step, Condition))
+    for step in steps.backwards:
+        controls = step.controls if isinstance(step, Generate | Edit) else ()
+        yield from (Held(control.image) for control in controls if isinstance(control, NetworkSpec))
 
 
 def turn(steps: Steps) -> Found:
     """How many edits the edited picture has behind it, from 1."""
-    edits = {edit.output: edit for edit in steps.backwards(Edit)}
+    edits = {edit.output: edit for edit in _edits(steps)}
     edit, count = next(iter(edits.values()), None), 0
     while edit is not None:
         edit, count = edits.get(edit.image), count + 1
@@ -116,6 +117,10 @@ def first(finds: Sequence[Find], steps: Steps) -> Value | None:
     return next((value for find in finds for value in find(steps) if _there(value, steps)), None)
 
 
+def _edits(steps: Steps) -> Iterator[Edit]:
+    return (step for step in steps.backwards if isinstance(step, Edit))
+
+
 def _there(value: Value, steps: Steps) -> bool:
     return all(name in steps.schema.names for name in value.needs)
 
@@ -126,13 +131,14 @@ def _given(value: Value | None) -> Found:
 
 
 def _captions_of(steps: Steps, column: str) -> Found:
-    yield from (Held(caption.output) for caption in steps.backwards(Caption) if caption.image == column)
+    captions = (step for step in steps.backwards if isinstance(step, Caption))
+    yield from (Held(caption.output) for caption in captions if caption.image == column)
 
 
 def _instructions(template: str | None, steps: Steps) -> Found:
     if template is None:
         yield from named("edit_prompt", "instruction")(steps)
-    for edit in steps.backwards(Edit):
+    for edit in _edits(steps):
         if isinstance(edit, Instruct) and template is None:
             yield Held(f"{edit.output}_prompt")
         words = {
@@ -163,16 +169,18 @@ def _target_word(edit: Edit, step: str) -> Value | None:
 
 def _pairs(steps: Steps) -> Iterator[tuple[Value, Value]]:
     """Pictures with their texts, the last step's first."""
-    for step in steps.backwards(Caption, Generate, Edit, Pipeline):
-        if isinstance(step, Caption):
-            yield Held(step.image), Held(step.output)
-        elif isinstance(step, Edit):
-            yield from ((Held(step.output), text) for text in edited_text(steps))
-        else:
-            made = step.column if isinstance(step, Pipeline) else step.output
-            prompt = step.arguments.get("prompt") if isinstance(step, Pipeline) else step.prompt
-            if isinstance(prompt, str | Column):
-                yield Held(made), _either(prompt)
+    for step in steps.backwards:
+        match step:
+            case Caption():
+                yield Held(step.image), Held(step.output)
+            case Edit():
+                yield from ((Held(step.output), text) for text in edited_text(steps))
+            case Generate():
+                yield Held(step.output), _either(step.prompt)
+            case Pipeline():
+                prompt = step.arguments.get("prompt")
+                if isinstance(prompt, str | Column):
+                    yield Held(step.column), _either(prompt)
     yield from ((Held("image"), Held(name)) for name in ("text", "caption", "prompt"))
 
 

@@ -94,10 +94,14 @@ def export(
 
     by_shard: dict[Shard, Written] = {}
     progress(0, len(todo))
-    with ThreadPoolExecutor(_WRITERS) as pool:
+    pool = ThreadPoolExecutor(_WRITERS)
+    try:
         for shard, done in zip(todo, pool.map(written, todo), strict=True):
             by_shard[shard] = done
             progress(len(by_shard), len(todo))
+    finally:
+        # Who stops it waits for the files that are being written, and no more.
+        pool.shutdown(cancel_futures=True)
     known = facts(source.sink, source.record, options, source.mapped, by_shard, source.examples(todo))
     place.end(card(known), croissant(known))
     return _told(place.store.uri, known)
@@ -148,7 +152,7 @@ class _Source:
     def usual_shard_rows(self) -> int:
         """So many rows that a file of them has about 128 MB."""
         some = next(self._batches(self.sink.holders[0]))[:_MEASURED]
-        return max(1, _FILE_BYTES * some.num_rows // max(some.nbytes, 1))
+        return max(1, _FILE_BYTES * int(some.num_rows) // max(int(some.nbytes), 1))
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.spec import numbered, options_type
 from operators import KINDS, Spec
-
-S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,15 @@ class Steps:
         """
         given = [next(iter(step.items())) for step in record["job"]["steps"]]
         names = numbered([kind for kind, _ in given])
-        return cls(tuple(Step(name, *step, _spec(*step)) for name, step in zip(names, given, strict=True)), schema)
+        return cls(
+            tuple(Step(name, kind, told, _spec(kind, told)) for name, (kind, told) in zip(names, given, strict=True)),
+            schema,
+        )
 
-    def backwards(self, *kinds: type[S]) -> Iterator[S]:
-        """The specs of such kinds, the last step's first."""
-        for step in reversed(self.all):
-            if isinstance(step.spec, kinds):
-                yield step.spec
+    @property
+    def backwards(self) -> Iterator[Spec]:
+        """The specs, the last step's first."""
+        return (step.spec for step in reversed(self.all) if step.spec)
 
     def name_of(self, spec: Spec) -> str:
         """What the step with this spec is called."""
