@@ -21,6 +21,9 @@ _MAKERS = frozenset(["generate", "edit", "pipeline"])
 _SHOWN = 6
 """Options of a step that are named: those that say the most come first."""
 
+_PRIVATE = ("certificate", "key_file", "key_variable")
+"""Options that tell where a signer keeps its keys: of no use to others."""
+
 _LENGTH = 60
 """Characters of a value that are shown."""
 
@@ -121,7 +124,7 @@ def _pipeline(known: Facts) -> str:
     versions = ", ".join(f"{name} {told}" for name, told in known.record.get("packages", {}).items() if told)
     made = f"Job seed {known.record['job']['seed']}, plan `{known.record['fingerprint']}`. Made with {versions}."
     steps = _table(("", "step", "options", "models"), rows) if rows else "There were no steps."
-    whole = json.dumps(known.record["job"]["steps"], indent=1, ensure_ascii=False)
+    whole = json.dumps([{step.kind: _public(step.options)} for step in known.steps], indent=1, ensure_ascii=False)
     details = f"<details><summary>Every option</summary>\n\n```json\n{whole}\n```\n\n</details>"
     return "\n\n".join([steps, made, *([details] if rows else [])])
 
@@ -129,8 +132,12 @@ def _pipeline(known: Facts) -> str:
 def _options(step: Step) -> str:
     given = step.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True) if step.spec else step.options
     method = {"method": step.options["method"]} if "method" in step.options else {}
-    told = [f"{key}: {_short(value)}" for key, value in (method | given).items() if key != "model"]
+    told = [f"{key}: {_short(value)}" for key, value in _public(method | given).items() if key != "model"]
     return _cell(", ".join([*told[:_SHOWN], *["..."] * (len(told) > _SHOWN)]) or "as usual")
+
+
+def _public(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in _PRIVATE}
 
 
 def _model(model: Model) -> str:

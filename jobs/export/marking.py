@@ -7,24 +7,33 @@ from collections.abc import Sequence
 from jobs.export.steps import Step
 
 _MAKERS = ("generate", "edit", "pipeline")
+_MARK = "mark"
+
+_XMP = "XMP in every picture says that a model made or edited it, which one, and in which version"
+_TOLD = {"full": f"{_XMP}, and from what prompt", "without_prompt": _XMP, "none": "pictures are not marked"}
+"""By the option `marks` of a step that makes pictures; runs before there was one have not marked any."""
 
 
 def marking(steps: Sequence[Step]) -> str:
-    """A few sentences on marks, for a person."""
-    told = [_made(step) for step in steps if step.kind in _MAKERS] + [
-        _marked(step) for step in steps if step.kind == "mark"
-    ]
-    return "\n".join(f"- {line}" for line in told) or "No step made or changed a picture."
+    """What is known of marks, a line for each step that makes or marks pictures."""
+    told = [(step, _made(step)) for step in steps if step.kind in _MAKERS]
+    told += [(step, _marked(step)) for step in steps if step.kind == _MARK]
+    return "\n".join(f"- `{step.name}`: {line}" for step, line in told) or "No step made or changed a picture."
+
+
+def last_marked(column: str, steps: Sequence[Step]) -> str:
+    """The column where a column's pictures are once all steps that mark them have done so."""
+    for step in steps:
+        if step.kind == _MARK and step.options["image"] == column:
+            column = step.options["output"]
+    return column
 
 
 def _made(step: Step) -> str:
-    # Runs of earlier versions have noted nothing of marks, since there were none.
-    return f"`{step.name}`: {_XMP if step.options.get(_OPTION, False) else 'no marks are noted'}"
+    return _TOLD[step.options.get("marks", "none")]
 
 
 def _marked(step: Step) -> str:
-    return f"`{step.name}`: " + ", ".join(f"`{key}: {value}`" for key, value in step.options.items() if value)
-
-
-_OPTION = "marks"
-_XMP = "pictures carry IPTC XMP metadata (DigitalSourceType, AI system, prompt)"
+    ways = {"watermark": "a watermark in the pixels", "certificate": "signed Content Credentials (C2PA)"}
+    named = [way for option, way in ways.items() if step.options.get(option)]
+    return f"pictures in `{step.options['output']}` carry {', '.join(['XMP', *named])}"

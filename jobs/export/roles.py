@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from jobs.export.instruction import ADDED, CHANGED, Instruction, placeholders
+from jobs.export.marking import last_marked
 from jobs.export.steps import Steps
 from jobs.export.values import Branched, Held, Said, Value, optional
 from operators import Caption, Column, Condition, Edit, Generate, Instruct, Pipeline
@@ -38,8 +39,8 @@ def original_picture(steps: Steps) -> Found:
 
 
 def edited_picture(steps: Steps) -> Found:
-    """The picture that the last edit has made."""
-    yield from (Held(edit.output) for edit in _edits(steps))
+    """The picture that the last edit has made, with the marks that later steps have put on it."""
+    yield from (Held(last_marked(edit.output, steps.all)) for edit in _edits(steps))
 
 
 def mask(steps: Steps) -> Found:
@@ -76,8 +77,11 @@ def instruction(template: str | None) -> Find:
 
 
 def picture(steps: Steps) -> Found:
-    """The picture that the last step made or described."""
-    yield from (shown for shown, text in _pairs(steps) if _there(shown, steps) and _there(text, steps))
+    """The picture that the last step made or described, with its marks."""
+    for shown, text in _pairs(steps):
+        marked = Held(last_marked(shown.column, steps.all))
+        if _there(marked, steps) and _there(text, steps):
+            yield marked
 
 
 def text(steps: Steps) -> Found:
@@ -167,7 +171,7 @@ def _target_word(edit: Edit, step: str) -> Value | None:
     return optional(edit.to if edit.to is None or isinstance(edit.to, Column) else word_of(edit.to))
 
 
-def _pairs(steps: Steps) -> Iterator[tuple[Value, Value]]:
+def _pairs(steps: Steps) -> Iterator[tuple[Held, Value]]:
     """Pictures with their texts, the last step's first."""
     for step in steps.backwards:
         match step:

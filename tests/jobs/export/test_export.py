@@ -257,7 +257,7 @@ def test_a_command_in_the_documents_runs(sink, tmp_path, capsys, monkeypatch, co
     with pytest.raises(SystemExit) as end:
         main(["export", str(sink), *shlex.split(command), "--json"])
     told = json.loads(capsys.readouterr().out)
-    assert end.value.code == 0
+    assert not end.value.code
     assert sum(told["rows"].values()) == EDITS
     assert Path(told["target"], "README.md").exists()
 

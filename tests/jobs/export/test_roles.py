@@ -7,7 +7,9 @@ import pytest
 
 from jobs import Job
 from jobs.export.instruction import Instruction, with_article
+from jobs.export.marking import marking
 from jobs.export.options import Options
+from jobs.export.steps import Steps
 from jobs.export.table import Mapped
 from jobs.export.values import Branched, Held, Said
 from operators import columns
@@ -179,6 +181,21 @@ def test_masks_conditions_turns_and_scores_are_found():
     found = mapped([CAPTION, {"edit": TO_DOG}], "ultraedit", extra=[pa.field("clip_direction", pa.float32())])
     assert found["clip_sim_dir"] == Held("clip_direction")
     assert "clip_sim_image" not in found
+
+
+def test_a_picture_that_was_marked_is_the_one_that_is_published():
+    plan = Job(source=PHOTOS, steps=[CAPTION, {"edit": TO_DOG}], sink="unused").plan()
+    record = {"job": plan.resolved()}
+    marks = {"image": "edited_image", "output": "signed", "certificate": "/keys/chain.pem", "watermark": "made"}
+    record["job"]["steps"].append({"mark": marks})
+    schema = plan.output.append(pa.field("signed", columns.IMAGE))
+    for preset, name in (("diffusers", "edited_image"), ("text_to_image", "image")):
+        found = Mapped.of(record, schema, Options(preset=preset, lineage=False), "sink")
+        assert found.values[name] == Held("signed")
+    told = marking(Steps.of(record, schema).all)
+    assert (
+        "- `mark`: pictures in `signed` carry XMP, a watermark in the pixels, signed Content Credentials (C2PA)" in told
+    )
 
 
 def test_a_step_that_is_not_known_is_passed_by():
