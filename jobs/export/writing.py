@@ -86,13 +86,9 @@ class ParquetWriting(Writing):
 
     def write(self, target: Store, shard: Shard, schema: pa.Schema, rows: Iterator[Keyed]) -> Written:
         """Encode a row group after the other, so that only encoded ones are in memory."""
-        stream, memory = pa.BufferOutputStream(), 0
-        with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=_texts(schema)) as file:
-            for group in _groups(table for _, table in rows):
-                file.write_table(group, row_group_size=_GROUP_ROWS)
-                memory += group.nbytes
-        file_ = _put(target, f"{DATA}/{shard.name}.parquet", stream.getvalue().to_pybytes())
-        return Written(shard.rows, memory, file_.size, (file_,))
+        data, memory = _encoded(schema, rows)
+        file = _put(target, f"{DATA}/{shard.name}.parquet", data)
+        return Written(shard.rows, memory, file.size, (file,))
 
 
 class WebDatasetWriting(Writing):
@@ -154,6 +150,16 @@ WRITINGS: dict[Layout, Writing] = {
     Layout.IMAGEFOLDER: ImageFolderWriting(),
     Layout.WEBDATASET: WebDatasetWriting(),
 }
+
+
+def _encoded(schema: pa.Schema, rows: Iterator[Keyed]) -> tuple[bytes, int]:
+    """Rows as a Parquet file, and the bytes that they took before."""
+    stream, memory = pa.BufferOutputStream(), 0
+    with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=_texts(schema)) as file:
+        for group in _groups(table for _, table in rows):
+            file.write_table(group, row_group_size=_GROUP_ROWS)
+            memory += group.nbytes
+    return stream.getvalue().to_pybytes(), memory
 
 
 def _put(target: Store, name: str, data: bytes) -> File:

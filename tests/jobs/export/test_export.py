@@ -29,7 +29,7 @@ from operators.errors import SinkError, SpecError
 from operators.images import encode_all
 from operators.models.builtin.scenes import draw, scene
 from tests.jobs import sinks
-from tests.jobs.export.making import EDITS, LOST, SCENES, exported, gone
+from tests.jobs.export.making import EDITS, LOST, SCENES, STEPS, exported, gone, job
 
 PAGE = Path(__file__).parents[3] / "docs" / "publishing.md"
 
@@ -155,6 +155,24 @@ def test_every_row_is_in_one_file():
             (split, part, at) for part, count in counts.items() for split in count for at in range(count[split])
         }
         assert max(s.rows for s in laid if s.split == "train") - min(s.rows for s in laid if s.split == "train") <= 1
+
+
+def test_rows_go_by_the_steps_of_the_run_that_made_them(tmp_path):
+    def edits(to):
+        return [{"edit": {**STEPS[1]["edit"], "from": {"column": "shape"}, "to": to}}]
+
+    first = sinks.begun(job(tmp_path / "sink", edits("star")))
+    first.commit([0])
+    first.end()
+    second = sinks.begun(job(tmp_path / "sink", edits("ellipse")), Mode.EXTEND)
+    second.commit([2])
+    second.end()
+    exported(tmp_path / "sink", tmp_path / "out", "diffusers")
+    told = {row["source_id"]: row["edit_prompt"] for row in load(tmp_path / "out", split="train")}
+    assert told == {
+        f"table#{number}": f"turn the {scene(number, 5).shape} into {to}"
+        for number, to in ((0, "a star"), (1, "a star"), (2, "a star"), (6, "an ellipse"))
+    }
 
 
 class StoppedError(Exception):
