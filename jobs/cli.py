@@ -15,7 +15,9 @@ from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
 from jobs.commands.export import export
+from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
+from jobs.commands.replay import replay
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
@@ -207,7 +209,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, replay):
     cli.add_command(command)
 
 

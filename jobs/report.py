@@ -91,6 +91,8 @@ class Summary:
     """From the first part's first step to the last commit: without the start of actors and the loading of weights."""
     steps: dict[str, StepFigures] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    machines: list[str] = field(default_factory=list)
+    """What the steps' networks computed on."""
     _began: float = math.inf
     accepted: bool = True
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
@@ -118,6 +120,7 @@ class Summary:
             figures.seconds += note["seconds"]
             figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
+            self.machines += [told for told in [note.get("machine")] if told and told not in self.machines]
 
     def rejected_of_all(self) -> tuple[int, int]:
         """Rows that were rejected, and all rows that came to an end, in this run and before."""
@@ -129,7 +132,8 @@ class Summary:
         plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
         steps = {name: step.as_json() for name, step in self.steps.items()}
         # What is handed out stays as it is while more is counted.
-        copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        copies: dict[str, Any] = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        copies["machines"] = [*self.machines]
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
         return {**plain, **copies, **named, "steps": steps}
 

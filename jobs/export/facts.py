@@ -17,7 +17,6 @@ from jobs.export.table import Mapped
 from jobs.export.values import Held, Value
 from jobs.export.writing import Written
 from jobs.secrecy import redacted
-from jobs.sink import ledger
 from jobs.sink.rows import SinkRows
 from jobs.sink.tally import tally
 from operators.columns import LINEAGE
@@ -108,8 +107,7 @@ def facts(
         SinkError: the sink can't be read.
     """
     told = [run["summary"].get("weights", {}) for run in sink.runs.values()]
-    place = ledger.next_generation(sink.sink) if sink.sink.exists(ledger.SWITCH) else sink.sink
-    counted, accepted = tally(place, sink.parts), sum(one.rows for one in written.values())
+    counted, accepted = tally(sink.place, sink.parts), sum(one.rows for one in written.values())
     return Facts(
         options=options,
         schema=mapped.schema,

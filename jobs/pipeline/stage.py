@@ -13,8 +13,10 @@ from cluster import pools
 from cluster.placement import Placement
 from jobs.pipeline.parts import pack, unpack
 from jobs.pipeline.suspects import Suspects
+from jobs.sink import batches
 from operators import Spec, columns
 from operators.errors import UserError
+from operators.models.machine import machine
 from operators.models.memory import card_share
 
 
@@ -49,7 +51,8 @@ class StageActor:
             seconds = time.perf_counter() - began
             rows = live * (len(operator.spec.branches()) or 1)
             figures = {"rows": rows, "seconds": seconds, "weights": operator.digests(), "card": card_share()}
-            notes["steps"][operator.step] = figures
+            notes["steps"][operator.step] = figures | {"machine": machine()}
+            notes["noted"] |= batches.noted(operator.step, operator.batch_sizes)
         packed = pack(table, notes)
         self.suspects.end(part)
         return packed
