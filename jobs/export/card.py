@@ -145,8 +145,12 @@ def _model(model: Model) -> str:
     if model.origin is Origin.HUB:
         place = model.name.partition("@")[0]
         name = f"[{name}](https://huggingface.co/{place}{f'/tree/{model.revision}' if model.revision else ''})"
-    pinned = ", no revision pinned" if model.origin is Origin.HUB and not model.revision else ""
-    return f"{name}{pinned}" + (f", SHA-256 `{model.digest}`" if model.digest else ", no digest noted")
+    told = f", revision `{model.revision}`" if model.revision else ", no revision noted"
+    return (
+        name
+        + told * (model.origin is Origin.HUB)
+        + (f", SHA-256 `{model.digest}`" if model.digest else ", no digest noted")
+    )
 
 
 def _counts(known: Facts) -> str:

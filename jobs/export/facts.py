@@ -30,6 +30,7 @@ class Model:
     name: str
     origin: Origin
     revision: str | None
+    """The commit of a model from the hub, or the revision that was pinned."""
     digest: str | None
     """SHA-256 of the weights, where a run has noted it."""
 
@@ -82,7 +83,11 @@ class Facts:
     def models(self, step: Step) -> list[Model]:
         """The models of a step."""
         refs = step.spec.models() if step.spec else tuple(_refs(step.options))
-        return [Model(str(ref), ref.origin, ref.revision, self.weights.get(str(ref))) for ref in dict.fromkeys(refs)]
+        return [self._model(ref) for ref in dict.fromkeys(refs)]
+
+    def _model(self, ref: ModelRef) -> Model:
+        commit = self.record.get("revisions", {}).get(str(ref))
+        return Model(str(ref), ref.origin, commit or ref.revision, self.weights.get(str(ref)))
 
 
 def facts(

@@ -20,6 +20,12 @@ def pixels(picture):
     return torch.from_numpy(scaled).permute(2, 0, 1).float() / 127.5 - 1
 
 
+def tokens(tokenizer, texts):
+    length = tokenizer.model_max_length
+    told = tokenizer(list(texts), max_length=length, padding="max_length", truncation=True, return_tensors="pt")
+    return list(told.input_ids)
+
+
 class Trainer:
     """The parts of a tiny model, and one optimiser step of its network."""
 
@@ -32,19 +38,12 @@ class Trainer:
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=1e-2)
 
-    def tokens(self, texts):
-        length = self.tokenizer.model_max_length
-        padded = self.tokenizer(
-            list(texts), max_length=length, padding="max_length", truncation=True, return_tensors="pt"
-        )
-        return padded.input_ids
-
-    def loss(self, latents, tokens, noise, beside=None):
+    def loss(self, latents, told, noise, beside=None):
         steps = torch.full((len(latents),), 500)
         noisy = self.scheduler.add_noise(latents, noise, steps)
         seen = noisy if beside is None else torch.cat([noisy, beside], 1)
-        told = self.text_encoder(tokens)[0]
-        return torch.nn.functional.mse_loss(self.unet(seen, steps, told).sample, noise)
+        states = self.text_encoder(told)[0]
+        return torch.nn.functional.mse_loss(self.unet(seen, steps, states).sample, noise)
 
     def step(self, *given):
         loss = self.loss(*given)
@@ -71,12 +70,13 @@ def test_the_instruct_pix2pix_trainer_takes_a_step(sink, tmp_path):
     before, told, after = rows.column_names[:3]
     assert (before, told, after) == ("input_image", "edit_prompt", "edited_image")
     trainer = Trainer(tmp_path / "model", 8)
+    tokenizer = trainer.tokenizer
 
     def prepare(examples):
         return {
             "original": [pixels(picture) for picture in examples[before]],
             "edited": [pixels(picture) for picture in examples[after]],
-            "tokens": list(trainer.tokens(examples[told])),
+            "tokens": tokens(tokenizer, examples[told]),
         }
 
     batch = next(batches(rows, prepare))
@@ -94,11 +94,12 @@ def test_the_text_to_image_trainer_takes_a_step(sink, tmp_path):
     # Its options' own defaults are `image` and `text`.
     assert rows.column_names[:2] == ["image", "text"]
     trainer = Trainer(tmp_path / "model", 4)
+    tokenizer = trainer.tokenizer
 
     def prepare(examples):
         return {
             "pixels": [pixels(picture) for picture in examples["image"]],
-            "tokens": list(trainer.tokens(examples["text"])),
+            "tokens": tokens(tokenizer, examples["text"]),
         }
 
     batch = next(batches(rows, prepare))
