@@ -257,9 +257,14 @@ def test_what_a_sink_has_not_got_is_one_line(sink, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dataset_goes_to_any_store(sink):
-    exported(sink, "memory://published/shapes", format="webdataset")
-    store = Store.at("memory://published/shapes")
+@pytest.mark.parametrize("place", ["memory", "s3"])
+def test_a_dataset_goes_to_any_store(sink, request, place):
+    uri = request.getfixturevalue("s3").new_bucket() if place == "s3" else "memory://published"
+    exported(sink, f"{uri}/shapes", shard_rows=5)
+    with pytest.raises(SinkError, match="is not empty"):
+        exported(sink, f"{uri}/shapes")
+    exported(sink, f"{uri}/shapes", "text_to_image", format="webdataset", overwrite=True)
+    store = Store.at(f"{uri}/shapes")
     told = json.loads(store.get("croissant.json"))
     (file,) = [each for each in told["distribution"] if each["@type"] == "cr:FileObject"]
     assert file["sha256"] == hashlib.sha256(store.get(file["contentUrl"])).hexdigest()
