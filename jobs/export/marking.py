@@ -21,14 +21,6 @@ def marking(steps: Sequence[Step]) -> str:
     return "\n".join(f"- `{step.name}`: {line}" for step, line in told) or "No step made or changed a picture."
 
 
-def last_marked(column: str, steps: Sequence[Step]) -> str:
-    """The column where a column's pictures are once all steps that mark them have done so."""
-    for step in steps:
-        if step.kind == _MARK and step.options["image"] == column:
-            column = step.options["output"]
-    return column
-
-
 def _made(step: Step) -> str:
     return _TOLD[step.options.get("marks", "none")]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from jobs.export.finishing import finished
 from jobs.export.instruction import ADDED, CHANGED, Instruction, placeholders
-from jobs.export.marking import last_marked
 from jobs.export.steps import Steps
 from jobs.export.values import Branched, Held, Said, Value, optional
 from operators import Caption, Column, Condition, Edit, Generate, Instruct, Pipeline
@@ -32,15 +32,15 @@ def constant(value: str | int) -> Find:
 
 
 def original_picture(steps: Steps) -> Found:
-    """The picture that the last edit has changed."""
+    """The picture that the last edit has changed, blurred if it was."""
     for edit in _edits(steps):
         source = f"{edit.output}_source"
-        yield Held(source if source in edit.writes() else edit.image)
+        yield Held(finished(source if source in edit.writes() else edit.image, steps.all))
 
 
 def edited_picture(steps: Steps) -> Found:
-    """The picture that the last edit has made, with the marks that later steps have put on it."""
-    yield from (Held(last_marked(edit.output, steps.all)) for edit in _edits(steps))
+    """The picture that the last edit has made, as later steps have blurred and marked it."""
+    yield from (Held(finished(edit.output, steps.all)) for edit in _edits(steps))
 
 
 def mask(steps: Steps) -> Found:
@@ -77,9 +77,9 @@ def instruction(template: str | None) -> Find:
 
 
 def picture(steps: Steps) -> Found:
-    """The picture that the last step made or described, with its marks."""
+    """The picture that the last step made or described, blurred and marked as it was."""
     for shown, text in _pairs(steps):
-        marked = Held(last_marked(shown.column, steps.all))
+        marked = Held(finished(shown.column, steps.all))
         if _there(marked, steps) and _there(text, steps):
             yield marked
 

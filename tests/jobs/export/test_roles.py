@@ -198,6 +198,14 @@ def test_a_picture_that_was_marked_is_the_one_that_is_published():
     )
 
 
+def test_a_picture_that_was_blurred_is_published_blurred():
+    before = {"safety": {"action": "blur"}}
+    after = {"safety": {"action": "blur", "image": "edited_image", "output": "unsafe"}}
+    found = mapped([CAPTION, before, {"edit": TO_DOG}, after], "diffusers")
+    assert (found["input_image"], found["edited_image"]) == (Held("nsfw_blurred"), Held("unsafe_blurred"))
+    assert mapped([CAPTION, {"safety": {}}], "text_to_image")["image"] == Held("image")
+
+
 def test_a_step_that_is_not_known_is_passed_by():
     plan = Job(source=PHOTOS, steps=[CAPTION, {"edit": TO_DOG}], sink="unused").plan()
     record = {"job": plan.resolved()}
