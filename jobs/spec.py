@@ -44,11 +44,6 @@ def options_type(kind: str) -> Any:
     return Annotated[reduce(or_, specs), Field(discriminator=METHOD)] if len(specs) > 1 else specs[0]
 
 
-def numbered(kinds: Sequence[str]) -> list[str]:
-    """Names of steps of such kinds: the kind, with a number from the second one on."""
-    return [kind if (nth := kinds[:at].count(kind)) == 0 else f"{kind}-{nth + 1}" for at, kind in enumerate(kinds)]
-
-
 _A_STEP = Choice(
     Spec, lambda: {kind: options_type(kind) for kind in KINDS}, lambda kind: [METHOD] if methods(kind) else []
 )
@@ -154,7 +149,8 @@ class Job(BaseModel):
     @property
     def step_names(self) -> list[str]:
         """Each step's name: its operator, with a number from the second one of its kind on."""
-        return numbered([step.kind for step in self.steps])
+        kinds = [step.kind for step in self.steps]
+        return [kind if (nth := kinds[:at].count(kind)) == 0 else f"{kind}-{nth + 1}" for at, kind in enumerate(kinds)]
 
     def allows(self, rejected: int, rows: int) -> bool:
         """Whether so many rejected rows of so many are within ``max_rejects``."""

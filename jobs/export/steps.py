@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.spec import numbered, options_type
+from jobs.lineage.steps import names
+from jobs.spec import options_type
 from operators import KINDS, Spec
 
 
@@ -40,12 +41,9 @@ class Steps:
             record: its ``run.json``.
             schema: of the sink's rows.
         """
-        given = [next(iter(step.items())) for step in record["job"]["steps"]]
-        names = numbered([kind for kind, _ in given])
-        return cls(
-            tuple(Step(name, kind, told, _spec(kind, told)) for name, (kind, told) in zip(names, given, strict=True)),
-            schema,
-        )
+        steps = record["job"]["steps"]
+        given = zip(names(steps), (next(iter(step.items())) for step in steps), strict=True)
+        return cls(tuple(Step(name, kind, told, _spec(kind, told)) for name, (kind, told) in given), schema)
 
     @property
     def backwards(self) -> Iterator[Spec]:

@@ -214,6 +214,15 @@ def test_a_step_that_is_not_known_is_passed_by():
     assert found.values["edited_image"] == Held("edited_image")
 
 
+def test_a_score_is_found_behind_the_prefix_of_its_step():
+    plan = Job(source=PHOTOS, steps=[CAPTION, {"edit": TO_DOG}], sink="unused").plan()
+    record = {"job": plan.resolved()}
+    record["job"]["steps"].append({"score": {"metrics": ["clip_image"], "prefix": "late_"}})
+    schema = pa.schema([*plan.output, *(pa.field(name, pa.float32()) for name in ("clip_image", "late_clip_image"))])
+    found = Mapped.of(record, schema, Options(preset="ultraedit", lineage=False), "sink")
+    assert found.values["clip_sim_image"] == Held("late_clip_image")
+
+
 def test_a_branch_is_told_by_the_end_of_the_id_alone():
     rows = {"row_id": ["a/edit.cat/edit.dog"], "source_id": ["a/edit.cat"]}
     assert Branched("edit", {"cat": "cat", "dog": "dog"}).of(pa.RecordBatch.from_pydict(rows)).to_pylist() == ["dog"]
