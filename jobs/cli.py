@@ -14,6 +14,7 @@ import click
 from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
+from jobs.commands.export import export
 from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
 from jobs.commands.replay import replay
@@ -215,7 +216,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest, lineage, replay):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, replay):
     cli.add_command(command)
 
 

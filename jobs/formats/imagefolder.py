@@ -17,8 +17,6 @@ from operators.errors import SpecError
 
 METADATA = "metadata.parquet"
 
-_MAIN = "image"
-_NAME = "file_name"
 _BATCH = 64
 
 
@@ -36,7 +34,7 @@ class ImageFolderFormat(DataFormat):
         objects: dict[str, bytes] = {}
         for at, field in enumerate(rows.schema):
             if columns.is_image(field.type):
-                infix = "" if field.name == _MAIN else f".{field.name}"
+                infix = "" if field.name == naming.MAIN else f".{field.name}"
                 pictures = rows[field.name].to_pylist()
                 data = [picture and picture["bytes"] for picture in pictures]
                 names = [
@@ -44,7 +42,7 @@ class ImageFolderFormat(DataFormat):
                     for key, held in zip(keys, data, strict=True)
                 ]
                 objects |= {f"{folder}/{name}": held for name, held in zip(names, data, strict=True) if name}
-                rows = rows.set_column(at, _told(field.name), pa.array(names, pa.string()))
+                rows = rows.set_column(at, naming.file_name(field.name), pa.array(names, pa.string()))
         return Packed(objects | {f"{folder}/{METADATA}": encoded(rows)})
 
     def batches(self, store: Store, name: str, needed: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -66,23 +64,14 @@ class ImageFolderFormat(DataFormat):
         for name in schema.names:
             if name in pictures and "/" in name:
                 raise SpecError(f"the column {name!r} can't be part of a file's name; rename it", "sink.format")
-            if name == _NAME or name.endswith((f"_{_NAME}", f"_{_NAME}s")):
+            if naming.picture_in(name) is not None or name.endswith(f"_{naming.NAME}s"):
                 raise SpecError(f"the column {name!r} would be taken for names of pictures; rename it", "sink.format")
-
-
-def picture_in(column: str) -> str | None:
-    """The column whose pictures' names such a column of the table holds; None if it holds something else."""
-    return _MAIN if column == _NAME else column.removesuffix(f"_{_NAME}") if column.endswith(f"_{_NAME}") else None
-
-
-def _told(column: str) -> str:
-    return _NAME if column == _MAIN else f"{column}_{_NAME}"
 
 
 def _with_pictures(store: Store, folder: str, batch: pa.RecordBatch, needed: list[str] | None) -> pa.RecordBatch:
     held: dict[str, Any] = {}
     for name in batch.schema.names:
-        column = picture_in(name)
+        column = naming.picture_in(name)
         if needed is None or (column or name) in needed:
             held[column or name] = _read(store, folder, batch[name]) if column else batch[name]
     return pa.RecordBatch.from_pydict(held, metadata=batch.schema.metadata)

@@ -7,6 +7,9 @@ import re
 
 from operators import images
 
+MAIN, NAME = "image", "file_name"
+"""The column of a folder's main pictures, and the one that names their files."""
+
 _READABLE = 80
 _UNKNOWN = "bin"
 _RECORDINGS = {b"WAVE": "wav", b"ftyp": "mp4"}
@@ -25,6 +28,16 @@ def key(row_id: str) -> str:
 def ending(data: bytes) -> str:
     """The ending of a picture's or recording's own format; ``bin`` where it is in none that is known."""
     return images.ending(data) or _recording(data) or _UNKNOWN
+
+
+def file_name(column: str) -> str:
+    """The column that names the files of a column's pictures, as ``datasets`` has it."""
+    return NAME if column == MAIN else f"{column}_{NAME}"
+
+
+def picture_in(column: str) -> str | None:
+    """The column whose pictures' names such a column holds; None if it holds something else."""
+    return MAIN if column == NAME else column.removesuffix(f"_{NAME}") if column.endswith(f"_{NAME}") else None
 
 
 def _recording(data: bytes) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 from collections.abc import Iterator
@@ -58,6 +59,13 @@ def members(stream: Any, mode: Literal["r:*", "r|*"]) -> Iterator[Member]:
         for info in tar:
             if info.isfile() and not info.name.rpartition("/")[2].startswith("."):
                 yield Member(info.name.removeprefix("./"), tar, info)
+
+
+def add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Put a file into a shard: nothing but its name and bytes, so the same files are the same shard."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    shard.addfile(entry, io.BytesIO(data))
 
 
 def split(name: str) -> tuple[str, str]:

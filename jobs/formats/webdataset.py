@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.formats import naming
 from jobs.formats.base import DataFormat, Packed
 from jobs.formats.samples import SCHEMA, Layout
-from jobs.formats.shards import members, split
+from jobs.formats.shards import add, members, split
 from jobs.stores.store import Store
 from operators import columns
 
@@ -27,11 +27,11 @@ class WebDatasetFormat(DataFormat):
         layout = Layout(rows.schema)
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as shard:
-            _add(shard, SCHEMA, layout.encoded())
+            add(shard, SCHEMA, layout.encoded())
             for batch in rows.to_batches(1):
                 (row,) = batch.to_pylist()
                 for ending, data in layout.files(row):
-                    _add(shard, f"{naming.key(row[columns.ROW_ID])}.{ending}", data)
+                    add(shard, f"{naming.key(row[columns.ROW_ID])}.{ending}", data)
         return Packed({f"{self.folder}/{stem}.tar": stream.getvalue()})
 
     def batches(self, store: Store, name: str, needed: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -46,9 +46,3 @@ class WebDatasetFormat(DataFormat):
     def refuse(self, schema: pa.Schema) -> None:
         """See that samples can hold the columns."""
         Layout(schema).refuse()
-
-
-def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    shard.addfile(entry, io.BytesIO(data))

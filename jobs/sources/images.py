@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from jobs.formats.imagefolder import picture_in
+from jobs.formats.naming import picture_in
 from jobs.sources.base import Scan, Source
 from jobs.sources.content import content_hashes
 from jobs.sources.files import File, Listing, explained
