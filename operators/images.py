@@ -180,7 +180,7 @@ def _size(value: Mapping[str, Any]) -> tuple[int, int] | RowError:
         return error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return ImageTooLargeError("the picture has more pixels than Pillow opens")
-    except _BAD_CONTENT as error:
+    except BAD_CONTENT as error:
         return ImageError(f"the picture is broken: {error}")
     return (image.height, image.width) if turned else image.size
 
