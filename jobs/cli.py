@@ -24,7 +24,7 @@ from operators.controls import CONTROLS
 from operators.errors import LatentmillError, UserError
 
 if TYPE_CHECKING:
-    from jobs.report import Summary
+    from jobs.summary import Summary
 
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
@@ -70,7 +70,7 @@ def run(
     file = common.read(job_file, changes, limit)
     plan = file.plan()
     _listen_on_loopback_only(address)
-    from jobs.report import console_on
+    from jobs.progress import console_on
     from jobs.runner import run as run_plan
     from jobs.sink.ledger import Mode
 
@@ -99,7 +99,7 @@ def retry(
     """Try rejected rows again; those that come out are added to the others."""
     file = common.read(job_file, changes, None)
     _listen_on_loopback_only(address)
-    from jobs.report import console_on
+    from jobs.progress import console_on
     from jobs.retry import retry as try_again
 
     with file.located(), others_held_back() as stderr:

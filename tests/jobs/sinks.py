@@ -13,7 +13,6 @@ from jobs import Job
 from jobs.pipeline.parts import unpack
 from jobs.pipeline.reader import Stamp
 from jobs.plan import Plan
-from jobs.report import Summary
 from jobs.retry import Again, plan_again
 from jobs.sink import ledger, rejects
 from jobs.sink.holder import Holder
@@ -23,6 +22,7 @@ from jobs.sink.rejects import Chosen
 from jobs.sink.retrial import RetryWriter
 from jobs.sink.writer import Writer
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from tests.jobs.steps import Fragile
 
 ROWS, PART_ROWS = 12, 3
