@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
 from jobs.commands.manifest import manifest
+from jobs.commands.report import report
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
@@ -206,7 +207,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, report):
     cli.add_command(command)
 
 

@@ -43,7 +43,7 @@ class SinkRows:
     format: SinkFormat
     parts: list[str]
     """Names of the parts that count; some have no accepted rows."""
-    _place: Store
+    place: Store
     """Where those parts lie: the sink, or its next generation while a switch to that one goes on."""
     _stored: Stored
 
@@ -107,8 +107,8 @@ class SinkRows:
         Raises:
             SinkError: they can't be read.
         """
-        for name in rejects.standing(self._place, self.parts):
-            yield rejects.read(self._place, name, None if columns is None else [*columns])
+        for name in rejects.standing(self.place, self.parts):
+            yield rejects.read(self.place, name, None if columns is None else [*columns])
 
     def outcomes(self, source_ids: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
         """What became of some source rows: parts, each with its outcomes of those rows, oldest first.
@@ -121,7 +121,7 @@ class SinkRows:
         wanted = pa.array(sorted(set(source_ids)), pa.string())
         keys = {ledger.file_key(file) for source_id in wanted.to_pylist() for file in ["", *_starts(source_id, "#")]}
         names = [name for name in self.parts if ledger.file_of(name) in keys]
-        for name, table in zip(names, ledger.outcomes(self._place, names, _OUTCOME), strict=True):
+        for name, table in zip(names, ledger.outcomes(self.place, names, _OUTCOME), strict=True):
             lines = table.filter(pc.is_in(table[SOURCE_ID], wanted))
             if lines.num_rows:
                 yield name, lines
