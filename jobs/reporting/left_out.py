@@ -20,7 +20,7 @@ from operators import columns
 from operators.columns import ROW_ID
 from operators.errors import SinkError
 
-_PARTS = 200
+_PARTS = 64
 """Of so many parts with such rows a few rows are chosen."""
 _EACH = 8
 _TEXT = 300

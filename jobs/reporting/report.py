@@ -48,7 +48,8 @@ def report(sink: Store, rows: int = ROWS, price_per_hour: float | None = None) -
     found, status = SinkRows.of(sink), look(sink)
     records = list(found.runs.values())
     became = _counted(found, records)
-    roles = Roles.of(found.schema, records[-1]["job"]["steps"] if records else ())
+    record = records[-1] if records else {"job": {"steps": ()}}
+    roles = Roles.of(found.schema, record["job"]["steps"], record.get("source_columns", ()))
     chosen = sample(found, rows)
     pictures = Thumbnails(_PICTURES, len(chosen.ids) * len(roles.pictures))
     shown = _rows(chosen.batches(found, roles.needed), roles, pictures, len(chosen.ids))

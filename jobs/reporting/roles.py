@@ -42,16 +42,17 @@ class Roles:
     """All of them, as they come."""
     texts: list[str]
     numbers: list[str]
-    """Scores, and what else is a number."""
+    """Scores, and what else is a number: those that steps made come first."""
     flags: list[str]
 
     @classmethod
-    def of(cls, schema: pa.Schema, steps: Steps) -> Roles:
+    def of(cls, schema: pa.Schema, steps: Steps, given: Sequence[str] = ()) -> Roles:
         """The columns of accepted rows.
 
         Args:
             schema: of the rows.
             steps: that made them; from their options one knows which picture was made of which.
+            given: columns of the source.
         """
         rows = [field for field in schema if field.name not in columns.LINEAGE.names]
         pictures = [field.name for field in rows if columns.feature(field) == "Image"]
@@ -60,7 +61,7 @@ class Roles:
             pairs=list(_pairs(pictures, texts, steps)),
             pictures=pictures,
             texts=texts,
-            numbers=[field.name for field in rows if _is_number(field.type)],
+            numbers=sorted((field.name for field in rows if _is_number(field.type)), key=set(given).__contains__),
             flags=[field.name for field in rows if pa.types.is_boolean(field.type)],
         )
 

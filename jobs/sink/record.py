@@ -52,6 +52,7 @@ class Record:
             "source": plan.source.uri,
             "sink": epoch.sink.uri,
             "rows": plan.rows,
+            "source_columns": plan.source.schema.names,
             "job": plan.resolved(),
             "resources": resources,
             "packages": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},

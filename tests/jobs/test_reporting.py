@@ -8,17 +8,19 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from jobs.commands.report import report as command
 from jobs.formats import SinkFormat
 from jobs.reporting.cost import cost
 from jobs.reporting.histograms import histograms
 from jobs.reporting.page import page
-from jobs.reporting.report import report
+from jobs.reporting.report import MOST_ROWS, ROWS, report
 from jobs.reporting.roles import Pair, Roles
 from jobs.reporting.sampling import sample
 from jobs.reporting.thumbnails import Thumbnails
@@ -97,13 +99,13 @@ def test_counts_and_rejects_are_told_with_pictures_where_there_are_some(made):
 def test_a_row_has_its_pictures_texts_scores_and_lineage(sink, made):
     roles = made["roles"]
     assert roles["pairs"] == [vars(Pair("swapped", "image", "swapped_mask", "caption", "swapped_prompt"))]
-    assert (roles["numbers"], roles["flags"]) == (["n", "brightness", "drawn"], ["odd"])
+    assert (roles["numbers"], roles["flags"]) == (["brightness", "drawn", "n"], ["odd"])
     stored = {row["row_id"]: row for batch in SinkRows.of(Store.at(sink)).batches() for row in batch.to_pylist()}
     assert {row["id"] for row in made["rows"]} == set(stored)
     for row in made["rows"]:
         kept = stored[row["id"]]
         assert row["texts"][0] == kept["caption"]
-        assert row["numbers"] == [kept["n"], pytest.approx(kept["brightness"], rel=1e-5), kept["drawn"]]
+        assert row["numbers"] == [pytest.approx(kept["brightness"], rel=1e-5), kept["drawn"], kept["n"]]
         assert row["lineage"]["row_seed"] == str(kept["row_seed"])
         small = [Image.open(io.BytesIO(base64.b64decode(made["pictures"][at]))) for at in row["pictures"]]
         assert [picture.format for picture in small] == ["WEBP"] * 3
@@ -255,6 +257,14 @@ def test_cost_is_hours_of_accelerators_or_else_of_machines():
     paid = cost([without], 2.5, 0)
     assert (paid.unit, paid.hours, paid.total, paid.per_thousand) == ("machine", 4.0, 10.0, None)
     assert cost([{"summary": {}}], 2.5, 10) is None
+
+
+def test_every_option_of_the_command_is_in_the_documents():
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+    told = re.findall(r"^\| `(--[\w-]+)", text, re.MULTILINE)
+    assert told == [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
+    (rows,) = (option for option in command.params if option.name == "rows")
+    assert (rows.default, rows.type.max) == (ROWS, MOST_ROWS)
 
 
 def test_the_command_writes_the_page_or_says_in_a_line_why_not(capsys, tmp_path, sink):

@@ -41,6 +41,9 @@ const plural = (count, word) => `${whole.format(count)} ${word}${count === 1 ? '
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const titled = (name) => name.replaceAll('_', ' ');
 
+// Words with `code` in them.
+const quoted = (text) => h('span', {}, text.split('`').map((piece, at) => (at % 2 ? h('code', {}, piece) : piece)));
+
 function picture(encoded, label) {
   return h('img', { src: `data:image/webp;base64,${encoded}`, alt: label, decoding: 'async', draggable: 'false' });
 }

@@ -132,9 +132,10 @@ function toolbar() {
 
 function gallery() {
   const { sample } = report;
+  const from = sample.parts === sample.of_parts ? 'all parts' : `${whole.format(sample.parts)} of ${plural(sample.of_parts, 'part')}`;
   const about = sample.complete
     ? `All ${plural(sample.rows, 'row')}.`
-    : `${plural(sample.rows, 'row')} of ${whole.format(sample.of_rows)}, chosen by hash from ${whole.format(sample.parts)} of ${plural(sample.of_parts, 'part')}: the same ones each time.`;
+    : `${plural(sample.rows, 'row')} of ${whole.format(sample.of_rows)}, chosen by hash from ${from}: the same ones each time.`;
   the('sampled').textContent = sample.rows ? about : 'There are no accepted rows yet.';
   the('toolbar').hidden = !sample.rows;
   toolbar();

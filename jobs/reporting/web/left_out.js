@@ -43,7 +43,7 @@ function leftOut(id, title, counts, shown, kind, about) {
   if (section.hidden) return;
   const note = h('p', { class: 'note' });
   section.append(h('div', { class: 'heading' }, h('h2', { id: `${id}-title` }, title), note));
-  note.textContent = `${plural(groups(section, known, shown, kind), 'row')}. ${about}`;
+  note.append(`${plural(groups(section, known, shown, kind), 'row')}. `, quoted(about));
 }
 
 function filteredByStep() {
@@ -59,5 +59,5 @@ function filteredByStep() {
 function others() {
   const { rejected, filtered } = report.left_out;
   leftOut('rejects', 'Rejected', report.status.rejected, rejected, 'bad', report.status.advice || '');
-  leftOut('filtered', 'Filtered', filteredByStep(), filtered, 'warn', Object.keys(filtered).length ? '' : 'Jobs keep them with sink.filtered: true.');
+  leftOut('filtered', 'Filtered', filteredByStep(), filtered, 'warn', Object.keys(filtered).length ? '' : 'Jobs keep them with `sink.filtered: true`.');
 }

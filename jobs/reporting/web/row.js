@@ -64,14 +64,14 @@ function lineage(row) {
     ['versions', run && Object.entries(run.packages).map(([name, version]) => `${name} ${version}`).join(', ')],
   ]));
   const unknown = run ? null : h('li', {}, h('h4', {}, 'Steps'), h('p', { class: 'note' }, 'The record of its run is not on this page.'));
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   return h(
     'div',
     {},
     h('h3', {}, 'Lineage'),
     h('ol', { class: 'lineage' }, source, run ? run.steps.map(step) : unknown, end),
-    copied(`latentmill lineage ${quoted(report.sink)} ${quoted(row.id)}`),
-    copied(`latentmill replay ${quoted(report.sink)} ${quoted(row.id)}`),
+    copied(`latentmill lineage ${shell(report.sink)} ${shell(row.id)}`),
+    copied(`latentmill replay ${shell(report.sink)} ${shell(row.id)}`),
   );
 }
 

@@ -9,16 +9,17 @@ function line(values, most, length) {
   return values.map((value, at) => `${at ? 'L' : 'M'}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join('');
 }
 
-function chart(label, values, unit, seconds, length) {
+function chart(label, told, unit, seconds, length) {
+  // A step that was done before the others has nothing to tell of the time after it.
+  const values = [...told, ...Array(length - told.length).fill(0)];
   const most = Math.max(...values, 0) || 1;
   const path = line(values, most, length);
-  const last = (((values.length - 0.5) / length) * WIDE).toFixed(1);
   const mark = s('line', { class: 'mark', y1: 0, y2: HIGH, 'vector-effect': 'non-scaling-stroke' });
   const tip = h('span', { class: 'tip', 'aria-hidden': 'true' }, `up to ${unit(most)}`);
   const svg = s(
     'svg',
     { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${label} over ${spell(length * seconds)}, up to ${unit(most)}` },
-    s('path', { class: 'area', d: `${path}L${last} ${HIGH}L${(WIDE * 0.5 / length).toFixed(1)} ${HIGH}Z` }),
+    s('path', { class: 'area', d: `${path}V${HIGH}H${((WIDE * 0.5) / length).toFixed(1)}Z` }),
     s('path', { class: 'line', d: path, 'vector-effect': 'non-scaling-stroke' }),
     mark,
   );
@@ -47,7 +48,7 @@ function stepCharts(run) {
       chart('actors at work', told.seconds.map((spent) => spent / seconds), number, seconds, length),
     ];
     if ((told.card || []).some(Boolean)) charts.push(chart("share of the card's memory", told.card, (value) => share.format(value), seconds, length));
-    const known = [[plural(figure.rows, 'row'), figure.rows], [`${number(figure.rows_per_second)} rows/s an actor`, figure.rows_per_second], [`${share.format(figure.card || 0)} of its card`, figure.card]];
+    const known = [[plural(figure.rows, 'row'), figure.rows], [`${number(figure.rows_per_second)} rows/s an actor`, figure.rows_per_second], [`${share.format(figure.card || 0)} of its card`, figure.card], [`${plural(figure.filtered || 0, 'row')} left out`, figure.filtered]];
     return h('div', { class: 'step' }, h('div', { class: 'about' }, h('h3', {}, name), known.filter(([, there]) => there).map(([told]) => h('p', {}, told))), h('div', { class: 'charts' }, charts));
   });
 }
