@@ -25,6 +25,7 @@ const share = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDig
 function number(value) {
   if (value === null || value === undefined) return '-';
   if (Number.isInteger(value)) return whole.format(value);
+  if (Math.abs(value) < 0.001) return value.toExponential(1);
   return new Intl.NumberFormat('en', { maximumSignificantDigits: Math.abs(value) < 1000 ? 3 : 6 }).format(value);
 }
 
