@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 _SCRIPTS = ("dom.js", "scores.js", "gallery.js", "row.js", "speed.js", "left_out.js", "facts.js", "main.js")
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPED = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -35,7 +35,7 @@ def page(report: Mapping[str, Any]) -> str:
 def embedded(content: Any) -> str:
     """JSON for a ``script`` element of HTML."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(str.maketrans(_ESCAPED))
+    return text.translate(_ESCAPED)
 
 
 def _text(name: str) -> str:

@@ -25,9 +25,9 @@ from operators import columns
 ROWS = 300
 MOST_ROWS = 2000
 
-_PICTURES, _PICTURES_LEFT_OUT = 6_000_000, 800_000
+_PICTURES, _PICTURES_LEFT_OUT = 5_000_000, 800_000
 """Bytes of the page: of accepted rows, and of the others."""
-_TEXTS = 1_500_000
+_TEXTS = 1_200_000
 _TEXT = 600
 _PARTS = 2000
 """Of so many parts all outcomes are counted."""

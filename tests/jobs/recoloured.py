@@ -71,6 +71,14 @@ class RecolouredOperator(Operator[Recoloured, Any]):
         )
 
 
+def noisy(rows: int, side: int) -> pa.Table:
+    """Rows whose pictures and captions are as large as can be."""
+    noise = np.random.default_rng(0)
+    pictures = encode_all(noise.integers(0, 256, (rows, side, side, 3), np.uint8))
+    captions = [noise.bytes(1500).hex() for _ in range(rows)]
+    return pa.table({"n": range(rows), "image": pictures, "caption": captions})
+
+
 def source(rows: int) -> pa.Table:
     """Rows with a picture, the first caption hostile; picture 1 is broken."""
     pictures = encode_all(draw([scene(number, 0) for number in range(rows)])).to_pylist()

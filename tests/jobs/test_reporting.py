@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from jobs import Job
 from jobs.commands.report import report as command
 from jobs.formats import SinkFormat
 from jobs.reporting.cost import cost
@@ -213,6 +214,18 @@ def test_pictures_stay_within_their_budget():
     tight = Thumbnails(budget=1_000, pictures=12)
     assert 0 < sum(at is not None for at in tight.add(values)) < 12
     assert sum(map(len, tight.encoded)) <= 1_000
+
+
+@pytest.mark.long
+def test_a_page_of_the_most_rows_stays_below_ten_megabytes(tmp_path):
+    steps = [recoloured.Recoloured()]
+    sink = {"uri": str(tmp_path / "sink"), "part_rows": 3}
+    sinks.done(Job(source=recoloured.noisy(MOST_ROWS + 400, 64), steps=steps, sink=sink))
+    told = report(Store.at(str(tmp_path / "sink")), MOST_ROWS)
+    size = len(page(told).encode())
+    assert (len(told["rows"]), told["sample"]["of_rows"]) == (MOST_ROWS, MOST_ROWS + 400)
+    assert 3_000_000 < size < 10_000_000
+    assert sum(row["pictures"][0] is not None for row in told["rows"]) > MOST_ROWS / 4
 
 
 def test_histograms_are_those_of_all_values(sink):
