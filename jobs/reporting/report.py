@@ -48,7 +48,7 @@ def report(sink: Store, rows: int = ROWS, price_per_hour: float | None = None) -
     found, status = SinkRows.of(sink), look(sink)
     records = list(found.runs.values())
     became = _counted(found, records)
-    record = records[-1] if records else {"job": {"steps": ()}}
+    record: dict[str, Any] = records[-1] if records else {"job": {"steps": ()}}
     roles = Roles.of(found.schema, record["job"]["steps"], record.get("source_columns", ()))
     chosen = sample(found, rows)
     pictures = Thumbnails(_PICTURES, len(chosen.ids) * len(roles.pictures))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -93,6 +94,23 @@ def test_counts_and_rejects_are_told_with_pictures_where_there_are_some(made):
         "as asked",
         {"image", "swapped", "swapped_mask"},
     )
+
+
+def test_rows_that_were_left_out_are_told_by_step_where_they_are_kept(tmp_path):
+    store = Store.at(recoloured.done(tmp_path))
+    (tmp_path / "sink" / "filtered").mkdir()
+    name = sorted((tmp_path / "sink" / "data").iterdir())[0].name
+    rows = pq.read_table(tmp_path / "sink" / "data" / name)
+    reasons = {"_filtered_step": "filter", "_filtered_reason": "brightness > 0.9"}
+    for column, value in reasons.items():
+        rows = rows.append_column(column, pa.repeat(value, len(rows)))
+    for to in (name, "part-000001-00000000-00.parquet"):  # the second is of no part that counts
+        pq.write_table(rows, tmp_path / "sink" / "filtered" / to)
+    found = report(store)["left_out"]["filtered"]
+    assert list(found) == ["filter"]
+    assert sorted(row["id"] for row in found["filter"]) == sorted(rows["row_id"].to_pylist())
+    assert {row["reason"] for row in found["filter"]} == {"brightness > 0.9"}
+    assert all(set(row["pictures"]) == {"image", "swapped", "swapped_mask"} for row in found["filter"])
 
 
 def test_a_row_has_its_pictures_texts_scores_and_lineage(sink, made):
