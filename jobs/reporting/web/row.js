@@ -44,7 +44,7 @@ function scoreTable(row) {
       {},
       h('th', { scope: 'row' }, titled(name)),
       h('td', { class: 'figure' }, number(value)),
-      h('td', {}, place !== null && h('span', { class: 'rank', vars: { '--rank': `${place * 100}%` } }), place !== null && h('span', { class: 'note' }, `above ${share.format(place)}`)),
+      h('td', {}, place !== null && h('span', { class: 'rank', vars: { '--rank': `${place * 100}%` } }), place !== null && h('span', { class: 'note' }, `above ${Math.round(place * 100)}% of rows`)),
     );
   };
   return h('table', { class: 'plain' }, h('caption', {}, 'Scores'), h('tbody', {}, scored.map(line)));
