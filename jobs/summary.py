@@ -104,8 +104,8 @@ class Summary:
     steps: dict[str, StepFigures] = field(default_factory=dict)
     stages: dict[str, StageFigures] = field(default_factory=dict)
     """By the names of their steps, as in ``invert + edit``."""
-    machines: set[str] = field(default_factory=set)
-    """Names of the machines that the stages' actors ran on."""
+    hosts: set[str] = field(default_factory=set)
+    """Machines that the stages' actors ran on."""
     weights: dict[str, str] = field(default_factory=dict)
     _began: float = math.inf
     accepted: bool = True
@@ -136,7 +136,7 @@ class Summary:
             self.weights |= note["weights"]
         for stage, held in report.get("actors", {}).items():
             self.stages.setdefault(stage, StageFigures()).add(held["actor"], held["began"], held["ended"])
-            self.machines.add(held["machine"])
+            self.hosts.add(held["host"])
 
     def rejected_of_all(self) -> tuple[int, int]:
         """Rows that were rejected, and all rows that came to an end, in this run and before."""
@@ -150,7 +150,7 @@ class Summary:
         # What is handed out stays as it is while more is counted.
         copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
-        return {**plain, **copies, **named, **figures, "machines": len(self.machines)}
+        return {**plain, **copies, **named, **figures, "hosts": len(self.hosts)}
 
     def show(self, console: Console) -> None:
         """Print the figures for a person."""

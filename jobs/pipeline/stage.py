@@ -26,7 +26,7 @@ class StageActor:
     def __init__(self, specs: Sequence[Spec], placement: Placement, suspects: Suspects) -> None:
         self.suspects = suspects
         self.stage = placement.name
-        self.actor = {"actor": secrets.token_hex(6), "machine": socket.gethostname(), "began": time.time()}
+        self.actor = {"actor": secrets.token_hex(6), "host": socket.gethostname(), "began": time.time()}
         self.refusal: UserError | None = None
         try:
             suspects.load()

@@ -68,4 +68,4 @@ def accelerator_hours(record: Mapping[str, Any]) -> float:
 def _machine_hours(record: Mapping[str, Any]) -> float:
     summary = record.get("summary", {})
     seconds = summary.get("seconds") or summary.get("working_seconds", 0.0)
-    return float(seconds / _HOUR * summary.get("machines", 0))
+    return float(seconds / _HOUR * summary.get("hosts", 0))

@@ -148,7 +148,7 @@ def _run(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a page tells of a run: what ran, with what, how fast."""
     summary, job = record.get("summary", {}), record.get("job", {})
     names = ("run_id", "mode", "state", "started", "updated", "ended", "fingerprint", "source", "rows", "packages")
-    counted = ("rows_in", "rows_out", "filtered", "rejected", "seconds", "working_seconds", "stages", "machines")
+    counted = ("rows_in", "rows_out", "filtered", "rejected", "seconds", "working_seconds", "stages", "hosts")
     return {
         **{name: record.get(name) for name in names},
         **{name: summary.get(name) for name in counted},

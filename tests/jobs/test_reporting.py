@@ -279,7 +279,7 @@ def test_which_picture_was_made_of_which_is_known_from_the_steps():
 def test_cost_is_hours_of_accelerators_or_else_of_machines():
     placed = [{"steps": [{"step": "invert"}, {"step": "edit"}], "gpus": 0.5}, {"steps": [{"step": "score"}], "gpus": 0}]
     stages = {"invert + edit": {"actors": 4, "hours": 6.0}, "score": {"actors": 1, "hours": 9.0}}
-    run = {"resources": placed, "summary": {"stages": stages, "machines": 2, "seconds": 7200.0}}
+    run = {"resources": placed, "summary": {"stages": stages, "hosts": 2, "seconds": 7200.0}}
     paid = cost([run, run], 2.5, 4000)
     assert (paid.unit, paid.hours, paid.total, paid.per_thousand) == ("accelerator", 6.0, 15.0, 3.75)
     without = {**run, "resources": [{**one, "gpus": 0.0} for one in placed]}

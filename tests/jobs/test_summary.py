@@ -50,7 +50,7 @@ def test_the_end_is_told_in_words():
 def test_an_actor_is_held_from_its_beginning_to_the_end_of_its_last_part():
     summary = Summary("run", "out")
     for actor, began, ended in (("a", 100.0, 900.0), ("b", 100.0, 500.0), ("a", 100.0, 1900.0)):
-        held = {"actor": actor, "machine": f"node-{actor}", "began": began, "ended": ended}
+        held = {"actor": actor, "host": f"node-{actor}", "began": began, "ended": ended}
         summary.add(report(actors={"caption": held}))
     told = summary.as_json()
-    assert (told["stages"], told["machines"]) == ({"caption": {"actors": 2, "hours": round(2200 / 3600, 6)}}, 2)
+    assert (told["stages"], told["hosts"]) == ({"caption": {"actors": 2, "hours": round(2200 / 3600, 6)}}, 2)
