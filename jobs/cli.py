@@ -14,7 +14,9 @@ import click
 from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
+from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
+from jobs.commands.replay import replay
 from jobs.commands.report import report
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
@@ -207,7 +209,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest, report):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, lineage, replay, report):
     cli.add_command(command)
 
 

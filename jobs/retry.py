@@ -20,7 +20,8 @@ from rich.console import Console
 from cluster import pools
 from jobs.mistakes import meant
 from jobs.pipeline.parts import pack
-from jobs.pipeline.reader import FOLDER, Stamp
+from jobs.pipeline.reader import FOLDER
+from jobs.pipeline.stamp import Stamp
 from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan, plan_over
 from jobs.runner import run

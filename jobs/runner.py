@@ -18,7 +18,7 @@ from cluster.connection import connect
 from cluster.placement import Placement
 from cluster.sizing import sized
 from jobs.pipeline import dataset
-from jobs.pipeline.reader import Stamp
+from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
 from jobs.progress import console_on, progress
 from jobs.sink import ledger, seen, switch
@@ -32,6 +32,7 @@ from jobs.summary import Summary
 from jobs.work import NewRows, Work
 from operators import Spec
 from operators.errors import ModelError, UserError
+from operators.models.loading import commit
 
 
 def run(
@@ -67,10 +68,10 @@ def run(
             refuse_if_held(sink, newest)
     with connect(address):
         placements = _placements(plan, cards(sink, newest, plan))
-        _stage(plan)
+        revisions = _stage(plan)
         epoch = ledger.claim(sink, start, newest)
         summary = Summary(start.run_id, _destination(plan, mode))
-        record = Record(epoch, start, plan, [placement.model_dump() for placement in placements])
+        record = Record(epoch, start, plan, [placement.model_dump() for placement in placements], revisions)
         record.tell(summary)
         with record:
             try:
@@ -122,20 +123,28 @@ def _placements(plan: Plan, measured: Mapping[str, float]) -> list[Placement]:
     return sized(stages, heavy, measured)
 
 
-def _stage(plan: Plan) -> None:
-    """Have every model on a worker before anything is written, so that one that can't be had costs nothing."""
+def _stage(plan: Plan) -> dict[str, str]:
+    """Have every model on a worker before anything is written, so that one that can't be had costs nothing.
+
+    Returns:
+        The commits of those from the hub, by name.
+    """
     specs = {f"steps.{at}.{step.spec.kind}": step.spec for at, step in enumerate(plan.steps) if step.spec.models()}
     if specs:
         with _users_errors():
-            ray.get(ray.remote(num_cpus=0)(_stage_here).remote(specs))
+            found: dict[str, str] = ray.get(ray.remote(num_cpus=0)(_stage_here).remote(specs))
+            return found
+    return {}
 
 
-def _stage_here(specs: dict[str, Spec]) -> None:
+def _stage_here(specs: dict[str, Spec]) -> dict[str, str]:
     for where, spec in specs.items():
         try:
             spec.stage()
         except ModelError as error:
             raise ModelError(error.message, where) from None
+    found = {str(model): commit(model) for spec in specs.values() for model in spec.models()}
+    return {model: revision for model, revision in found.items() if revision}
 
 
 @contextlib.contextmanager

@@ -107,6 +107,8 @@ class Summary:
     hosts: set[str] = field(default_factory=set)
     """Machines that the stages' actors ran on."""
     weights: dict[str, str] = field(default_factory=dict)
+    machines: list[str] = field(default_factory=list)
+    """What the steps' networks computed on."""
     _began: float = math.inf
     accepted: bool = True
     """Whether the rejects of all runs together are within the job's ``max_rejects``."""
@@ -134,6 +136,7 @@ class Summary:
             figures.seconds += note["seconds"]
             figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
+            self.machines += [told for told in [note.get("machine")] if told and told not in self.machines]
         for stage, held in report.get("actors", {}).items():
             self.stages.setdefault(stage, StageFigures()).add(held["actor"], held["began"], held["ended"])
             self.hosts.add(held["host"])
@@ -148,7 +151,8 @@ class Summary:
         plain = {key: value for key, value in vars(self).items() if key != "_began"}
         figures = {key: {name: one.as_json() for name, one in plain[key].items()} for key in ("steps", "stages")}
         # What is handed out stays as it is while more is counted.
-        copies = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        copies: dict[str, Any] = {key: dict(plain[key]) for key in ("rejected", "retried", "weights")}
+        copies["machines"] = [*self.machines]
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
         return {**plain, **copies, **named, **figures, "hosts": len(self.hosts)}
 

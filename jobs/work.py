@@ -7,7 +7,7 @@ from typing import Protocol
 from ray.data import Dataset
 
 from jobs.pipeline import dataset
-from jobs.pipeline.reader import Stamp
+from jobs.pipeline.stamp import Stamp
 from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan
 from jobs.sink.ledger import Epoch

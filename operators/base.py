@@ -204,6 +204,8 @@ class Operator(ABC, Generic[S, P]):
         self.spec = spec
         self.step = step or spec.kind
         self.batch_rows = batch_rows
+        self.batch_sizes: dict[str, int] = {}
+        """By id of every row of the last table that went through the networks: with how many, itself among them."""
         self._ever_succeeded = False
 
     def digests(self) -> dict[str, str]:
@@ -241,9 +243,10 @@ class Operator(ABC, Generic[S, P]):
             else:
                 groups[self.group(item)].append(row)
         for members in groups.values():
-            for batch in self._batches(members):
+            for batch in self._batches(members, watch):
                 for piece in watch.pieces([row_ids[row] for row in batch]):
                     self._isolated(batch[piece], prepared, outcome)
+        self.batch_sizes = {row_ids[row]: size for row, size in outcome.sizes.items()}
         self._refuse_a_bug(outcome, len(places))
         return self._joined(table, places, outcome)
 
@@ -254,12 +257,12 @@ class Operator(ABC, Generic[S, P]):
             prepared += refused[piece] if all(refused[piece]) else self.prepare(rows[piece], seeds[piece])
         return [error or item for error, item in zip(refused, prepared, strict=True)]
 
-    def _batches(self, members: list[int]) -> Iterator[list[int]]:
+    def _batches(self, members: list[int], watch: Watch) -> Iterator[list[int]]:
         first, family = 0, len(self.spec.branches()) or 1
         while first < len(members):
-            batch = members[first : first + (self.batch_rows // family * family or self.batch_rows)]
-            yield batch
-            first += len(batch)
+            size = self.batch_rows // family * family or self.batch_rows
+            yield watch.filled(members[first : first + size], size)
+            first += size
 
     def _isolated(self, rows: list[int], prepared: list[Any], outcome: _Outcome) -> None:
         """Run a batch; if it fails, run its halves, until the row at fault stands alone."""
@@ -309,6 +312,7 @@ class _Outcome:
 
     def __init__(self, names: list[str]) -> None:
         self.rows: list[int] = []
+        self.sizes: dict[int, int] = {}
         self.columns: dict[str, list[Any]] = {name: [] for name in names}
         self.errors: dict[int, RowError] = {}
         self.unforeseen: list[Exception] = []
@@ -317,6 +321,7 @@ class _Outcome:
         good = [place for place in range(len(rows)) if place not in produced.errors]
         self.errors |= {rows[place]: error for place, error in produced.errors.items()}
         self.rows += [rows[place] for place in good]
+        self.sizes |= dict.fromkeys(rows, len(rows))
         at = pa.array(good, pa.int64())
         for name, chunks in self.columns.items():
             given = produced.columns[name]

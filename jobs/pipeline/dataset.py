@@ -18,8 +18,9 @@ from cluster.nodes import capacity
 from cluster.placement import Placement
 from jobs.pipeline import suspects
 from jobs.pipeline.parts import unpack
-from jobs.pipeline.reader import Packer, Reader, Stamp, shares
+from jobs.pipeline.reader import Packer, Reader, shares
 from jobs.pipeline.stage import StageActor
+from jobs.pipeline.stamp import Stamp
 from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan
 from jobs.sink import ledger

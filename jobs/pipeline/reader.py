@@ -17,45 +17,16 @@ from numpy.typing import NDArray
 
 from jobs.formats.table import REPLACED
 from jobs.pipeline.parts import pack
+from jobs.pipeline.stamp import Stamp, contents
 from jobs.pipeline.suspects import Suspects
 from jobs.sink import ledger
 from jobs.sink.recall import Recall, WholeFile, hashed
 from jobs.sources import Fragment
-from jobs.sources.content import content_hashes, mark
+from jobs.sources.content import mark
 from operators import columns
-from operators.seeds import row_seeds
 
 FOLDER = "latentmill.folder"
 """Metadata of a part's rejects: the URI that relative paths of pictures start at."""
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What every row of one run carries."""
-
-    source_uri: str
-    run_id: str
-    plan: str
-    seed: int
-
-    def rows(self, table: pa.Table, versions: NDArray[np.int64] | None = None) -> pa.Table:
-        """Source rows with their lineage and the columns that rows in flight have; versions are 0 unless known."""
-        ids = table[columns.SOURCE_ID]
-        count = table.num_rows
-        added = {
-            columns.ROW_ID: ids,
-            columns.SOURCE_URI: pa.repeat(self.source_uri, count),
-            columns.CONTENT_HASH: _contents(table),
-            columns.RUN_ID: pa.repeat(self.run_id, count),
-            columns.PLAN: pa.repeat(self.plan, count),
-            columns.SEED: row_seeds(self.seed, ids.to_pylist()),
-            columns.ERROR: pa.nulls(count, columns.ERROR_TYPE),
-            columns.KEPT: pa.repeat(True, count),
-            columns.VERSION: pa.array(np.zeros(count, np.int64) if versions is None else versions),
-        }
-        for name, column in added.items():
-            table = table.append_column(name, column)
-        return table
 
 
 class Packer:
@@ -76,7 +47,7 @@ class Packer:
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Rows of a source without files, all of which are there."""
         found = Found(known=len(self.recall.of("").done))
-        versions = np.array([mark(content) for content in _contents(table).to_pylist()], np.int64)
+        versions = np.array([mark(content) for content in contents(table).to_pylist()], np.int64)
         yield from self.part("", table, versions, found, {})
         yield from found.told()
 
@@ -98,7 +69,7 @@ class Packer:
         looked_at = np.flatnonzero(known & (done.version[places] != versions)) if len(done) else places[:0]
         changed = np.zeros(len(table), bool)
         if len(looked_at):
-            now = hashed(pa.chunked_array([_contents(table.take(looked_at))]))
+            now = hashed(pa.chunked_array([contents(table.take(looked_at))]))
             changed[looked_at] = now != self.recall.contents(file)[places[looked_at]]
             names = [file] * len(looked_at) if file else ids.take(looked_at).to_pylist()
             found.seen.update(zip(names, versions[looked_at].tolist(), strict=True))
@@ -215,7 +186,3 @@ def _start_of_paths(fragment: Fragment) -> dict[str, str]:
     folder = fragment.stretch.folder
     # A file inside another one, as in zip://, has no URI of its own.
     return {} if folder is None or "::" in fragment.uri else {FOLDER: folder.uri}
-
-
-def _contents(table: pa.Table) -> pa.Array:
-    return content_hashes(table.drop_columns(columns.SOURCE_ID))

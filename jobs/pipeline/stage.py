@@ -15,8 +15,10 @@ from cluster import pools
 from cluster.placement import Placement
 from jobs.pipeline.parts import pack, unpack
 from jobs.pipeline.suspects import Suspects
+from jobs.sink import batches
 from operators import Spec, columns
 from operators.errors import UserError
+from operators.models.machine import machine
 from operators.models.memory import card_share
 
 
@@ -52,8 +54,9 @@ class StageActor:
             table = operator(table, watch)
             seconds = time.perf_counter() - began
             rows = live * (len(operator.spec.branches()) or 1)
-            measured = {"rows": rows, "began": started, "seconds": seconds, "card": card_share()}
+            measured = {"rows": rows, "began": started, "seconds": seconds, "card": card_share(), "machine": machine()}
             notes["steps"][operator.step] = measured | {"weights": operator.digests()}
+            notes["noted"] |= batches.noted(operator.step, operator.batch_sizes)
         notes.setdefault("actors", {})[self.stage] = self.actor | {"ended": time.time()}
         packed = pack(table, notes)
         self.suspects.end(part)

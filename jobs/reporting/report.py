@@ -158,6 +158,8 @@ def _run(record: Mapping[str, Any]) -> dict[str, Any]:
         "steps": job.get("steps", []),
         "figures": summary.get("steps", {}),
         "weights": summary.get("weights", {}),
+        "revisions": record.get("revisions", {}),
+        "machines": summary.get("machines", []),
         "resources": record.get("resources", []),
         "timeline": record.get("timeline"),
         "accelerator_hours": accelerator_hours(record),

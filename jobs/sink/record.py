@@ -12,7 +12,7 @@ import platform
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from jobs.plan import Plan
@@ -31,7 +31,14 @@ class Record:
     ``state`` is ``running``, and at the end ``done``, ``stopped`` (by a signal) or ``failed``.
     """
 
-    def __init__(self, epoch: Epoch, start: Start, plan: Plan, resources: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        epoch: Epoch,
+        start: Start,
+        plan: Plan,
+        resources: list[dict[str, Any]],
+        revisions: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._epoch = epoch
         self._every = start.beat_seconds
         self._beat = 0
@@ -55,7 +62,8 @@ class Record:
             "source_columns": plan.source.schema.names,
             "job": plan.resolved(),
             "resources": resources,
-            "packages": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "revisions": dict(revisions),
+            "packages": packages(),
         }
 
     def tell(self, summary: Summary, report: Mapping[str, Any] | None = None) -> None:
@@ -100,6 +108,11 @@ class Record:
         ended = {} if state == "running" else {"ended": now}
         data = json.dumps(self._constant | told | ended, indent=1).encode()
         self._epoch.sink.put(f"{RUNS}/{self._epoch.run_id}/run.json", data)
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of what decides the last bit of a row, here and now."""
+    return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _version(name: str) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -77,6 +79,10 @@ class SinkRows:
         """The records of all runs (``run.json``) by run id, in the order in which they began."""
         return {record["run_id"]: record for record in runs(self.sink)}
 
+    def where(self, name: str) -> str:
+        """The object or folder that a part's accepted rows are in, from the root of the sink."""
+        return self._stored.where(name)
+
     @property
     def holders(self) -> list[str]:
         """What can be read with :meth:`part`: the parts that have rows, and what a table's owner made of others."""
@@ -110,6 +116,10 @@ class SinkRows:
         for name in rejects.standing(self.place, self.parts):
             yield rejects.read(self.place, name, None if columns is None else [*columns])
 
+    def with_rejects(self, names: Iterable[str]) -> list[str]:
+        """Those of some parts that hold rows that are rejected now."""
+        return [name for name in rejects.standing(self.place, self.parts) if name in {*names}]
+
     def outcomes(self, source_ids: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
         """What became of some source rows: parts, each with its outcomes of those rows, oldest first.
 
@@ -142,6 +152,27 @@ class SinkRows:
             rows = [batch for batch in found if batch.num_rows]
             if rows:
                 yield name, pa.Table.from_batches(rows).select(columns or rows[0].schema.names)
+
+    def sample(self, count: int, seed: int) -> Iterator[tuple[str, pa.Table]]:
+        """Accepted rows chosen at random, all with the same chance: parts, each with those of its rows.
+
+        Args:
+            count: how many; all rows where there are fewer.
+            seed: of the choice.
+
+        Raises:
+            SinkError: the sink can't be read.
+        """
+        names = [name for name in self.holders if name not in self._stored.mixed]
+        told = ledger.outcomes(self.place, names, ["outputs"])
+        sizes = [pc.sum(table["outputs"]).as_py() or 0 for table in told]
+        sizes += [sum(batch.num_rows for batch in self.part(name, [ROW_ID])) for name in self._stored.mixed]
+        ends = np.cumsum([0, *sizes])
+        chosen = np.array(sorted(random.Random(seed).sample(range(ends[-1]), min(count, int(ends[-1])))), np.int64)
+        for name, first, end in zip(self.holders, ends[:-1], ends[1:], strict=True):
+            places = chosen[(chosen >= first) & (chosen < end)] - first
+            if len(places):
+                yield name, pa.Table.from_batches(self.part(name)).take(places)
 
     def find(self, row_id: str) -> Found | None:
         """The accepted row with this id, if there is one; only parts of its source row are read.

@@ -210,6 +210,19 @@ def pick_dtype(device: torch.device, precision: Precision = Precision.AUTO) -> t
     return chosen
 
 
+def commit(ref: ModelRef) -> str | None:
+    """The commit of a hub model or adapter that is on this machine; None of what comes from elsewhere."""
+    from huggingface_hub import errors, snapshot_download
+
+    if ref.origin is not Origin.HUB:
+        return None
+    repository = "/".join(ref.location.split("/")[:2])
+    try:
+        return Path(snapshot_download(repository, revision=ref.revision, local_files_only=True)).name
+    except errors.LocalEntryNotFoundError:
+        return None
+
+
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for every model it loads; a pool of workers would draw them all at once."""

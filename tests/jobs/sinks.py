@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from jobs import Job
 from jobs.pipeline.parts import unpack
-from jobs.pipeline.reader import Stamp
+from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
 from jobs.retry import Again, plan_again
-from jobs.sink import ledger, rejects
+from jobs.sink import batches, ledger, rejects
 from jobs.sink.holder import Holder
 from jobs.sink.ledger import Epoch, Mode, Start
 from jobs.sink.record import Record
@@ -61,10 +61,21 @@ class Run:
 
     def commit(self, parts: Iterable[int]) -> None:
         """Read parts by their numbers, take them through the steps and commit them."""
-        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
         for number in parts:
             (table,) = self.plan.source.fragments[number].read(PART_ROWS)
-            self._tell(writer.commit(self._through(self.stamp.rows(table)), ledger.file_key(""), {}))
+            self.put(self.stamp.rows(table), "")
+
+    def commit_files(self) -> None:
+        """Do all rows of a source of files."""
+        for fragment in self.plan.source.fragments:
+            for table in fragment.read(PART_ROWS):
+                self.put(self.stamp.rows(table), fragment.file)
+
+    def put(self, table: pa.Table, file: str) -> None:
+        """Take rows in flight through the steps and commit them as a part."""
+        writer = Writer(self.epoch, self.plan.output, self.plan.format, self.plan.rejected)
+        table, noted = self._through(table)
+        self._tell(writer.commit(table, ledger.file_key(file), noted))
 
     def retry(self, code: str | None = None, limit: int | None = None) -> None:
         """Try rejected rows again."""
@@ -74,7 +85,8 @@ class Run:
         for pick in chosen.first(store, rejects.standing(store, ledger.committed(store)), limit):
             for part in again.part(pick):
                 table, notes = unpack(part)
-                self._tell(writer.commit(self._through(table), notes["file"], notes["noted"]))
+                table, noted = self._through(table)
+                self._tell(writer.commit(table, notes["file"], notes["noted"] | noted))
 
     def end(self, error: BaseException | None = None) -> None:
         """Sweep, if nothing went wrong, and write how it ended."""
@@ -83,10 +95,14 @@ class Run:
             self.plan.format.settle(self.epoch, self.plan.output, before=self.epoch.number + 1)
         self.record.__exit__(None if error is None else type(error), error, None)
 
-    def _through(self, table: pa.Table) -> pa.Table:
+    def _through(self, table: pa.Table) -> tuple[pa.Table, dict[str, str]]:
+        noted: dict[str, str] = {}
         for step in self.plan.steps:
-            table = step.spec.load(step=step.name)(table)
-        return table
+            operator = step.spec.load(step=step.name)
+            table = operator(table)
+            noted |= batches.noted(step.name, operator.batch_sizes)
+            self.summary.weights |= operator.digests()
+        return table, noted
 
     def _tell(self, report: dict[str, object]) -> None:
         began = float(self.summary.parts)

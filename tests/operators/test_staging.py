@@ -118,6 +118,17 @@ def test_four_processes_load_from_the_hub_once(served: Hub, digest: str, tmp_pat
     assert served.downloads[WEIGHTS] == 1
 
 
+def test_the_commit_of_a_model_from_the_hub_is_told(served: Hub, tmp_path: Path) -> None:
+    code = (
+        "from jobs.runner import _stage_here\n"
+        "from operators import Caption\n"
+        "print(_stage_here({'steps.0': Caption(model='org/blip'), 'steps.1': Caption()}))"
+    )
+    surroundings = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": served.endpoint}
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str({"org/blip": COMMIT}), done.stderr
+
+
 def test_half_a_download_from_the_hub_is_not_used(served: Hub, digest: str, tmp_path: Path) -> None:
     served.cuts = True
     told = said(process(f"org/blip@{COMMIT}", tmp_path, HF_ENDPOINT=served.endpoint))

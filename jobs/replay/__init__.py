@@ -1,0 +1,1 @@
+"""Rows of a finished sink, made once more and compared with what is there."""
