@@ -18,6 +18,7 @@ from jobs.commands.export import export
 from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
 from jobs.commands.replay import replay
+from jobs.commands.report import report
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
 from jobs.spec import Job, options_type
@@ -27,7 +28,7 @@ from operators.errors import LatentmillError, UserError
 from operators.near import meant
 
 if TYPE_CHECKING:
-    from jobs.report import Summary
+    from jobs.summary import Summary
 
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
@@ -73,7 +74,7 @@ def run(
     file = common.read(job_file, changes, limit)
     plan = file.plan()
     _listen_on_loopback_only(address)
-    from jobs.report import console_on
+    from jobs.progress import console_on
     from jobs.runner import run as run_plan
     from jobs.sink.ledger import Mode
 
@@ -109,7 +110,7 @@ def retry(
     """Try rejected rows again; those that come out are added to the others."""
     file = common.read(job_file, changes, None)
     _listen_on_loopback_only(address)
-    from jobs.report import console_on
+    from jobs.progress import console_on
     from jobs.retry import retry as try_again
 
     with file.located(), others_held_back() as stderr:
@@ -216,7 +217,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, replay):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, replay, report):
     cli.add_command(command)
 
 

@@ -23,7 +23,6 @@ from jobs.pipeline.reader import FOLDER
 from jobs.pipeline.stamp import Stamp
 from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan, plan_over
-from jobs.report import Summary
 from jobs.runner import run
 from jobs.sink import ledger, rejects
 from jobs.sink.ledger import REJECTS, Epoch, Mode
@@ -36,6 +35,7 @@ from jobs.sources.selection import fetched
 from jobs.spec import Job
 from jobs.stores.access import opened
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from operators import columns
 from operators.errors import RowError, SinkError, UserError
 from operators.near import meant

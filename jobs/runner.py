@@ -21,7 +21,7 @@ from jobs.openlineage.emitter import Emitter
 from jobs.pipeline import dataset
 from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
-from jobs.report import Summary, console_on, progress
+from jobs.progress import console_on, progress
 from jobs.sink import ledger, seen, switch
 from jobs.sink.holder import Holder, refuse_if_held
 from jobs.sink.ledger import NEXT, Mode, Start
@@ -29,6 +29,7 @@ from jobs.sink.measured import cards
 from jobs.sink.noticed import Noticed
 from jobs.sink.record import Record
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from jobs.work import NewRows, Work
 from operators import Spec
 from operators.errors import CertificateError, ModelError, UserError
@@ -88,7 +89,7 @@ def run(
                     for report in dataset.reports(parts):
                         summary.add(report)
                         noticed.add(report)
-                        record.tell(summary)
+                        record.tell(summary, report)
                         shown()
                 with _users_errors():
                     summary.vanished.add(noticed.conclude(plan, epoch))

@@ -23,7 +23,7 @@ from operators.choice import Choice
 
 if TYPE_CHECKING:
     from jobs.plan import Plan
-    from jobs.report import Summary
+    from jobs.summary import Summary
 
 _PERCENTAGE = r"^\d+(\.\d+)?%$"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,8 @@ from typing import Any
 from jobs.sink import ledger
 from jobs.sink.holder import PATIENCE, Holder
 from jobs.sink.ledger import Mode, Start
+from jobs.sink.pace import per_second
+from jobs.sink.tally import Tally, tally
 from jobs.stores.store import Store
 from operators.errors import SinkError
 
@@ -49,6 +50,10 @@ class Status:
     """Rows of the source, where they are known without reading it."""
     rows_done: int
     """Source rows with an outcome."""
+    accepted: int
+    """Rows that came out."""
+    filtered: int
+    """Rows that a filter left out; if ``exact``, source rows of which it left nothing."""
     rejected: dict[str, int]
     """Rejected rows by code, without those that were retried."""
     exact: bool
@@ -91,17 +96,17 @@ def look(sink: Store, exact: bool = False) -> Status:
     start = ledger.entry(sink, newest) if newest else None
     if start is None:
         raise SinkError("no job has written here; name the sink of one, as its job file does", sink.uri)
-    told = runs(sink)
-    record = next((run for run in told if run["run_id"] == start.run_id), {})
+    records = runs(sink)
+    record = next((run for run in records if run["run_id"] == start.run_id), {})
     place = _place(sink, newest, start)
     counted = ledger.committed(place)
-    exact = exact or not told
-    rows_done, rejected = _counted(place, counted) if exact else _told(told)
+    exact = exact or not records
+    became = tally(place, counted) if exact else told(records)
     summary = record.get("summary", {})
-    rate = _per_second(summary.get("rows_in"), summary.get("working_seconds"))
+    rate = per_second(summary.get("rows_in"), summary.get("working_seconds"))
     lately = record.get("rows_per_second_lately")
-    rows = next((run["rows"] for run in reversed(told) if run.get("rows") is not None), None)
-    left = None if rows is None else max(rows - rows_done, 0)
+    rows = next((run["rows"] for run in reversed(records) if run.get("rows") is not None), None)
+    left = None if rows is None else max(rows - became.rows, 0)
     state = _state(start, record)
     return Status(
         sink=sink.uri,
@@ -115,15 +120,27 @@ def look(sink: Store, exact: bool = False) -> Status:
         started=start.started,
         updated=record.get("updated", start.started),
         rows=rows,
-        rows_done=rows_done,
-        rejected=dict(rejected),
+        rows_done=became.rows,
+        accepted=became.accepted,
+        filtered=became.filtered,
+        rejected=dict(became.rejected),
         parts=len(counted),
         exact=exact,
         rows_per_second=rate,
         rows_per_second_lately=lately,
-        seconds_left=None if state is State.DONE else _per_second(left, lately or rate),
-        steps=summary.get("steps", {}),
+        seconds_left=None if state is State.DONE else per_second(left, lately or rate),
+        steps=_steps(record),
     )
+
+
+def _steps(record: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Each step's figures, with the speed of all its actors together over the last minute."""
+    lately = record.get("steps_per_second_lately", {})
+    figures = record.get("summary", {}).get("steps", {})
+    return {
+        name: step | ({"rows_per_second_lately": lately[name]} if name in lately else {})
+        for name, step in figures.items()
+    }
 
 
 def runs(sink: Store) -> list[dict[str, Any]]:
@@ -133,33 +150,30 @@ def runs(sink: Store) -> list[dict[str, Any]]:
     return sorted((json.loads(data) for data in found if data), key=lambda record: int(record["epoch"]))
 
 
-def _told(records: list[dict[str, Any]]) -> tuple[int, Counter[str]]:
-    """Source rows done and rejects by code, as the runs have told them."""
-    rows, rejected, before = 0, Counter[str](), dict[str, Any]()
+def told(records: list[dict[str, Any]]) -> Tally:
+    """What became of rows, as the runs have told it: one that was killed tells nothing of its last seconds."""
+    counted, before = Tally(), dict[str, Any]()
     for record in records:
         summary = record.get("summary", {})
         if _begins_anew(record, before):
-            rows, rejected = 0, Counter()
+            counted = Tally()
         if record["mode"] != Mode.RETRY:
             # Rows that have changed in the source are done again, and counted once.
-            rows = max(rows, summary.get("rows_before", 0)) + summary.get("rows_in", 0) - summary.get("changed", 0)
-        rejected.update(summary.get("rejected", {}))
-        rejected.subtract(summary.get("retried", {}))
+            known = max(counted.rows, summary.get("rows_before", 0))
+            counted.rows = known + summary.get("rows_in", 0) - summary.get("changed", 0)
+        counted.accepted += summary.get("rows_out", 0)
+        counted.filtered += summary.get("filtered", 0)
+        counted.rejected.update(summary.get("rejected", {}))
+        counted.rejected.subtract(summary.get("retried", {}))
         before = record
-    return rows, +rejected
+    counted.rejected = +counted.rejected
+    return counted
 
 
 def _begins_anew(record: dict[str, Any], before: dict[str, Any]) -> bool:
     """Whether a run overwrites, and does not just go on with what the run before it overwrites."""
     same = before.get("mode"), before.get("fingerprint") == record["fingerprint"], before.get("state") != State.DONE
     return record["mode"] == Mode.OVERWRITE and same != (Mode.OVERWRITE, True, True)
-
-
-def _counted(place: Store, names: list[str]) -> tuple[int, Counter[str]]:
-    from jobs.sink.tally import tally
-
-    found = tally(place, names)
-    return found.rows, found.rejected
 
 
 def _state(start: Start, record: dict[str, Any]) -> State:
@@ -175,7 +189,3 @@ def _place(sink: Store, epoch: int, start: Start) -> Store:
     """Where the parts are that the newest run adds to."""
     beside = start.mode is Mode.OVERWRITE and ledger.in_force(sink) < epoch
     return ledger.next_generation(sink) if beside else sink
-
-
-def _per_second(amount: float | None, seconds: float | None) -> float | None:
-    return round(amount / seconds, 3) if amount and seconds else None

@@ -10,9 +10,9 @@ from jobs.pipeline import dataset
 from jobs.pipeline.stamp import Stamp
 from jobs.pipeline.suspects import Suspects
 from jobs.plan import Plan
-from jobs.report import Summary
 from jobs.sink.ledger import Epoch
 from jobs.sink.writer import Writer
+from jobs.summary import Summary
 
 
 class Work(Protocol):

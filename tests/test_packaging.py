@@ -54,6 +54,12 @@ def test_the_manifests_are_in_the_wheel(wheel: set[str]) -> None:
     assert files <= wheel
 
 
+def test_what_the_report_is_made_of_is_in_the_wheel(wheel: set[str]) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "jobs" / "reporting" / "web").iterdir()}
+    assert len(files) > 8
+    assert files <= wheel
+
+
 def test_the_licence_is_in_the_wheel(wheel: set[str]) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
 

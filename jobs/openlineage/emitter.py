@@ -15,10 +15,10 @@ from jobs.openlineage.events import Event, Events
 from jobs.openlineage.journal import Journal, before
 from jobs.openlineage.outbox import Letter, Outbox
 from jobs.plan import Plan
-from jobs.report import Summary
 from jobs.secrecy import redacted
 from jobs.sink.ledger import Epoch, Start
 from jobs.sink.record import Record
+from jobs.summary import Summary
 from operators.errors import LatentmillError, SinkError
 
 _AT_THE_END = 5.0

@@ -51,7 +51,7 @@ class Events:
 
         Args:
             state: START, RUNNING, or how the run has ended.
-            summary: the counts so far, as :meth:`jobs.report.Summary.as_json` tells them.
+            summary: the counts so far, as :meth:`jobs.summary.Summary.as_json` tells them.
             error: code and message, where it has not ended well.
         """
         whole, counted = state is not RunState.RUNNING, state is not RunState.START

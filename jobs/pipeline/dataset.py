@@ -106,8 +106,8 @@ class _Committer:
         self.suspects.whole(first, "committing", f"the part that begins with {first}")
         counts = self.writer.commit(table, notes["file"], notes["noted"])
         self.suspects.end(first)
-        changed = notes.get("changed", 0)
-        return counts | {"changed": changed, "steps": notes["steps"], "began": began, "ended": time.time()}
+        told = {"changed": notes.get("changed", 0), "steps": notes["steps"], "actors": notes.get("actors", {})}
+        return counts | told | {"began": began, "ended": time.time()}
 
 
 @contextlib.contextmanager

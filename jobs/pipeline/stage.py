@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+import socket
 import time
 from collections.abc import Sequence
 
@@ -25,6 +27,8 @@ class StageActor:
 
     def __init__(self, specs: Sequence[Spec], placement: Placement, suspects: Suspects) -> None:
         self.suspects = suspects
+        self.stage = placement.name
+        self.actor = {"actor": secrets.token_hex(6), "host": socket.gethostname(), "began": time.time()}
         self.refusal: UserError | None = None
         try:
             suspects.load()
@@ -46,13 +50,14 @@ class StageActor:
         for operator in self.operators:
             live = pc.sum(pc.and_(pc.is_null(table[columns.ERROR]), table[columns.KEPT])).as_py()
             watch = self.suspects.watch(part, operator.step)
-            began = time.perf_counter()
+            started, began = time.time(), time.perf_counter()
             table = operator(table, watch)
             seconds = time.perf_counter() - began
             rows = live * (len(operator.spec.branches()) or 1)
-            figures = {"rows": rows, "seconds": seconds, "weights": operator.digests(), "card": card_share()}
-            notes["steps"][operator.step] = figures | {"machine": machine()}
+            measured = {"rows": rows, "began": started, "seconds": seconds, "card": card_share(), "machine": machine()}
+            notes["steps"][operator.step] = measured | {"weights": operator.digests()}
             notes["noted"] |= batches.noted(operator.step, operator.batch_sizes)
+        notes.setdefault("actors", {})[self.stage] = self.actor | {"ended": time.time()}
         packed = pack(table, notes)
         self.suspects.end(part)
         return packed

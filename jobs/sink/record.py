@@ -16,9 +16,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from jobs.plan import Plan
-from jobs.report import Summary
 from jobs.sink.ledger import RUNS, Epoch, Start
-from jobs.sink.pace import Pace
+from jobs.sink.pace import Pace, Paces
+from jobs.sink.timeline import Timeline
+from jobs.summary import Summary
 from operators.errors import SinkError
 
 _PACKAGES = ("latentmill", "diffusers", "pillow", "pyarrow", "ray", "safetensors", "torch", "transformers")
@@ -42,7 +43,9 @@ class Record:
         self._every = start.beat_seconds
         self._beat = 0
         self._summary: dict[str, Any] = {}
-        self._pace = Pace()
+        self._pace, self._step_paces = Pace(), Paces()
+        self._timeline = Timeline()
+        self._over_time = self._timeline.as_json()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="record", daemon=True)
         self._constant = {
@@ -56,6 +59,7 @@ class Record:
             "source": plan.source.uri,
             "sink": epoch.sink.uri,
             "rows": plan.rows,
+            "source_columns": plan.source.schema.names,
             "job": plan.resolved(),
             "resources": resources,
             "revisions": dict(revisions),
@@ -67,9 +71,11 @@ class Record:
         """The counts that it was told last, which change no more."""
         return self._summary
 
-    def tell(self, summary: Summary) -> None:
-        """Have the counts so far in the record from the next beat on."""
-        self._summary = summary.as_json()
+    def tell(self, summary: Summary, report: Mapping[str, Any] | None = None) -> None:
+        """Have the counts so far in the record from the next beat on, and when the work on a part was done."""
+        if report is not None:
+            self._timeline.add(report)
+        self._summary, self._over_time = summary.as_json(), self._timeline.as_json()
 
     def __enter__(self) -> Self:
         self._write("running")
@@ -97,8 +103,13 @@ class Record:
     def _write(self, state: str) -> None:
         self._beat += 1
         now = datetime.now(UTC).isoformat()
-        pace = {"rows_per_second_lately": self._pace.told(self._summary.get("rows_in", 0))}
+        steps = {name: step["rows"] for name, step in self._summary.get("steps", {}).items()}
+        pace = {
+            "rows_per_second_lately": self._pace.told(self._summary.get("rows_in", 0)),
+            "steps_per_second_lately": self._step_paces.told(steps),
+        }
         told = {"state": state, "beat": self._beat, "updated": now, "summary": self._summary} | pace
+        told |= {"timeline": self._over_time}
         ended = {} if state == "running" else {"ended": now}
         data = json.dumps(self._constant | told | ended, indent=1).encode()
         self._epoch.sink.put(f"{RUNS}/{self._epoch.run_id}/run.json", data)

@@ -24,10 +24,17 @@ class Tally:
 
     rows: int = 0
     """Source rows with an outcome."""
-    not_rejected: int = 0
-    """Rows that came out, and source rows of which a filter left nothing."""
+    accepted: int = 0
+    """Rows that came out."""
+    filtered: int = 0
+    """Rows that a filter left out; where they were counted in outcomes, source rows of which nothing was left."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Rows that are rejected now, by code."""
+
+    @property
+    def not_rejected(self) -> int:
+        """Rows that came out or were filtered."""
+        return self.accepted + self.filtered
 
 
 def tally(store: Store, counted: Sequence[str]) -> Tally:
@@ -39,8 +46,8 @@ def tally(store: Store, counted: Sequence[str]) -> Tally:
     told = Tally()
     for table in outcomes(store, counted, ["outcome", "outputs", "attempt"]):
         told.rows += pc.sum(pc.equal(table["attempt"], 1)).as_py() or 0
-        told.not_rejected += pc.sum(table["outputs"]).as_py() or 0
-        told.not_rejected += pc.sum(pc.equal(table["outcome"], "filtered")).as_py() or 0
+        told.accepted += pc.sum(table["outputs"]).as_py() or 0
+        told.filtered += pc.sum(pc.equal(table["outcome"], "filtered")).as_py() or 0
     with ThreadPoolExecutor(_READERS) as pool:
         for codes in pool.map(lambda name: _codes(store, name), standing(store, counted)):
             told.rejected.update(codes)

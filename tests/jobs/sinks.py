@@ -13,7 +13,6 @@ from jobs import Job
 from jobs.pipeline.parts import unpack
 from jobs.pipeline.stamp import Stamp
 from jobs.plan import Plan
-from jobs.report import Summary
 from jobs.retry import Again, Rejected, plan_again
 from jobs.sink import batches, ledger, rejects
 from jobs.sink.holder import Holder
@@ -21,6 +20,7 @@ from jobs.sink.ledger import Epoch, Mode, Start
 from jobs.sink.record import Record
 from jobs.sink.rejects import Chosen
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from jobs.work import NewRows
 from tests.jobs.steps import Fragile
 

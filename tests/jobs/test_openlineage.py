@@ -21,11 +21,11 @@ from jobs.openlineage.events import run_uuid
 from jobs.openlineage.journal import Journal
 from jobs.openlineage.lineage import column_lineage
 from jobs.openlineage.naming import DatasetName
-from jobs.report import Summary
 from jobs.sink import ledger
 from jobs.sink.ledger import Mode, Start
 from jobs.sink.record import Record
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from operators import columns
 from operators.base import Kind
 from operators.errors import ModelError

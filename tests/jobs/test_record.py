@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from jobs.report import Summary
 from jobs.stores.store import Store
+from jobs.summary import Summary
 from operators.errors import SinkError
 from tests.jobs.holding import started
 

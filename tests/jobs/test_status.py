@@ -150,12 +150,12 @@ def test_the_command_tells_a_person_and_a_machine(capsys, tmp_path, broken):
     code, out, _ = latentmill(capsys, "status", tmp_path / "sink")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert (code, lines[0]) == (0, f"numbers: done -> {tmp_path}/sink")
-    assert lines[1:4] == ["rows done 12 of 12 (100%)", "parts 4", "rejected 1 not_finite"]
+    assert lines[1:5] == ["rows done 12 of 12 (100%)", "parts 4", "accepted 23", "rejected 1 not_finite"]
     assert lines[-1] == "`latentmill retry JOB.yaml` tries the rejected rows again"
     code, out, _ = latentmill(capsys, "status", tmp_path / "sink", "--json")
     assert (json.loads(out)["state"], json.loads(out)["rows_done"]) == ("done", 12)
     code, out, _ = latentmill(capsys, "status", tmp_path / "sink", "--watch")
-    assert (code, out) == (0, "done: 12 of 12 (100%) rows, 1 rejected, 2.4 rows/s\n")
+    assert (code, out) == (0, "done: 12 of 12 (100%) rows, 23 accepted, 1 rejected (1 not_finite), 2.4 rows/s\n")
 
 
 def test_status_imports_nothing_heavy(tmp_path, broken):

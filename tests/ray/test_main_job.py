@@ -11,6 +11,9 @@ import pyarrow.dataset as pads
 import pytest
 
 from jobs import Job
+from jobs.reporting.report import report
+from jobs.reporting.roles import Pair
+from jobs.stores.store import Store
 from operators import Caption, Column, Generate, Invert, Pix2PixZero
 from operators.images import decode
 from tests.ray.datasets import files, outcomes, rows
@@ -86,6 +89,24 @@ def test_the_run_record_tells_what_made_the_rows(ran):
         "invert": 12,
         "edit": 24,
     }
+
+
+def test_the_run_is_told_over_time_and_reported(ran):
+    sink, summary = ran
+    record = json.loads((sink / "_latentmill" / "runs" / summary.run_id / "run.json").read_text())
+    for name, step in record["summary"]["steps"].items():
+        lines = record["timeline"]["steps"][name]
+        assert sum(lines["rows"]) == pytest.approx(step["rows"], abs=0.1)
+        assert sum(lines["seconds"]) == pytest.approx(step["seconds"], abs=0.1)
+    assert sum(record["timeline"]["outcomes"]["accepted"]) == 24
+    assert record["source_columns"] == ["image", "shape", "x"]
+    stages = record["summary"]["stages"]
+    assert list(stages) == ["caption", "invert + edit"]
+    assert all(0 < stage["hours"] * 3600 <= summary.seconds * stage["actors"] for stage in stages.values())
+    told = report(Store.at(str(sink)), price_per_hour=1.0)
+    assert told["roles"]["pairs"] == [vars(Pair("edited_image", "image", None, "caption", "edited_image_prompt"))]
+    assert (len(told["rows"]), len(told["pictures"]), told["cost"]["unit"]) == (24, 36, "machine")
+    assert told["cost"]["hours"] == pytest.approx(summary.seconds / 3600)
 
 
 def test_running_again_finds_nothing_to_do(ran):

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from jobs.report import Summary, progress
+from jobs.summary import Summary
 
 
 def report(**changes):
@@ -47,21 +47,10 @@ def test_the_end_is_told_in_words():
         assert line in text
 
 
-def test_progress_is_a_bar_on_a_terminal_and_elsewhere_a_line_or_nothing():
-    for kind in ({"force_terminal": True}, {}, {"quiet": True}):
-        out = io.StringIO()
-        summary = Summary("run", "out", rows_before=2)
-        with progress(summary, 8, Console(file=out, width=80, **kind)) as shown:
-            summary.add(report())
-            shown()
-            shown()
-        told = out.getvalue()
-        if "quiet" in kind:
-            assert told == ""
-        elif kind:
-            assert "6/8" in told
-            assert "1 rejected" in told
-        else:
-            assert told.startswith("6 of 8 rows (75%), 1 rejected, ")
-            assert told.endswith(" rows/s\n")
-            assert told.count("\n") == 1
+def test_an_actor_is_held_from_its_beginning_to_the_end_of_its_last_part():
+    summary = Summary("run", "out")
+    for actor, began, ended in (("a", 100.0, 900.0), ("b", 100.0, 500.0), ("a", 100.0, 1900.0)):
+        held = {"actor": actor, "host": f"node-{actor}", "began": began, "ended": ended}
+        summary.add(report(actors={"caption": held}))
+    told = summary.as_json()
+    assert (told["stages"], told["hosts"]) == ({"caption": {"actors": 2, "hours": round(2200 / 3600, 6)}}, 2)

@@ -1,24 +1,18 @@
-"""What a run did: counted as parts are committed, shown while it goes on, summed up at the end."""
+"""What a run did: counted as parts are committed, summed up at the end."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 _SHOWN = 5
 """Ids that are named of rows that are counted."""
-
-_LINE_SECONDS = 5.0
-"""Between two lines that tell how a run goes."""
 
 
 @dataclass
@@ -43,6 +37,24 @@ class StepFigures:
     def __str__(self) -> str:
         """As a person reads it."""
         return f"{self.rate:,.1f} rows/s an actor{f', {self.card:.0%} of its card' * bool(self.card)}"
+
+
+@dataclass
+class StageFigures:
+    """The actors that took a stage's parts, and for how long each was held."""
+
+    _spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By actor: from when it began to load its weights to the end of its last part, in seconds since 1970."""
+
+    def add(self, actor: str, began: float, ended: float) -> None:
+        """Take in that an actor has finished a part."""
+        known_began, known_ended = self._spans.get(actor, (began, ended))
+        self._spans[actor] = min(began, known_began), max(ended, known_ended)
+
+    def as_json(self) -> dict[str, float]:
+        """How many actors, and their hours together."""
+        held = sum(ended - began for began, ended in self._spans.values())
+        return {"actors": len(self._spans), "hours": round(held / 3600, 6)}
 
 
 @dataclass
@@ -95,6 +107,10 @@ class Summary:
     working_seconds: float = 0.0
     """From the first part's first step to the last commit: without the start of actors and the loading of weights."""
     steps: dict[str, StepFigures] = field(default_factory=dict)
+    stages: dict[str, StageFigures] = field(default_factory=dict)
+    """By the names of their steps, as in ``invert + edit``."""
+    hosts: set[str] = field(default_factory=set)
+    """Machines that the stages' actors ran on."""
     weights: dict[str, str] = field(default_factory=dict)
     machines: list[str] = field(default_factory=list)
     """What the steps' networks computed on."""
@@ -133,6 +149,9 @@ class Summary:
             figures.card = max(figures.card, note.get("card") or 0.0)
             self.weights |= note["weights"]
             self.machines += [told for told in [note.get("machine")] if told and told not in self.machines]
+        for stage, held in report.get("actors", {}).items():
+            self.stages.setdefault(stage, StageFigures()).add(held["actor"], held["began"], held["ended"])
+            self.hosts.add(held["host"])
 
     def rejected_of_all(self) -> tuple[int, int]:
         """Rows that were rejected, and all rows that came to an end, in this run and before."""
@@ -141,14 +160,14 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
-        plain = {key: value for key, value in vars(self).items() if key not in ("steps", "_began")}
-        steps = {name: step.as_json() for name, step in self.steps.items()}
+        plain = {key: value for key, value in vars(self).items() if key != "_began"}
+        figures = {key: {name: one.as_json() for name, one in plain[key].items()} for key in ("steps", "stages")}
         # What is handed out stays as it is while more is counted.
         told = ("filtered_by", "rejected", "retried", "weights")
         copies: dict[str, Any] = {key: dict(plain[key]) for key in told}
         copies["machines"] = [*self.machines]
         named = {key: {"rows": plain[key].rows, "ids": [*plain[key].ids]} for key in ("outdated", "vanished")}
-        return {**plain, **copies, **named, "steps": steps}
+        return {**plain, **copies, **named, **figures, "hosts": len(self.hosts)}
 
     def show(self, console: Console) -> None:
         """Print the figures for a person."""
@@ -176,71 +195,3 @@ class Summary:
         if self.events_unsent:
             table.add_row("OpenLineage", f"{self.events_unsent:,} events not sent  ({self.events_trouble})")
         console.print(table)
-
-
-def console_on(file: TextIO, lines: bool = False) -> Console:
-    """Where a run shows how it goes: as a bar on a terminal; elsewhere not at all, or in lines, as for a log."""
-    return Console(file=file, quiet=not (lines or file.isatty()))
-
-
-@contextmanager
-def progress(summary: Summary, rows: int | None, console: Console) -> Iterator[Any]:
-    """Show counts while a run goes on, in a bar on a terminal and elsewhere in lines, unless the console is ``quiet``.
-
-    Yields:
-        What to call after each part.
-    """
-    began = time.monotonic()
-
-    def pace() -> str:
-        return f"{summary.rows_in / max(time.monotonic() - began, 1e-3):,.1f} rows/s"
-
-    if console.is_terminal:
-        with _bar(summary, rows, console, pace) as update:
-            yield update
-    else:
-        yield _lines(summary, rows, console, pace)
-
-
-@contextmanager
-def _bar(summary: Summary, rows: int | None, console: Console, pace: Callable[[], str]) -> Iterator[Callable[[], None]]:
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("starting", total=rows, completed=summary.rows_before, pace="")
-
-        def update() -> None:
-            rejected = sum(summary.rejected.values())
-            bar.update(
-                task,
-                description=f"{rejected} rejected" if rejected else "rows",
-                completed=summary.rows_before + summary.rows_in,
-                pace=pace(),
-            )
-
-        yield update
-
-
-def _lines(summary: Summary, rows: int | None, console: Console, pace: Callable[[], str]) -> Callable[[], None]:
-    due = time.monotonic()
-
-    def update() -> None:
-        nonlocal due
-        if time.monotonic() < due:
-            return
-        due = time.monotonic() + _LINE_SECONDS
-        done = summary.rows_before + summary.rows_in
-        told = f"{done:,} of {rows:,} rows ({done / rows:.0%})" if rows else f"{done:,} rows"
-        rejected = sum(summary.rejected.values())
-        told += f", {rejected:,} rejected" if rejected else ""
-        console.print(f"{told}, {pace()}", markup=False, highlight=False, soft_wrap=True)
-
-    return update
