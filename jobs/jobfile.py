@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from jobs.mistakes import Key, first_mistake
 from jobs.plan import Plan, make_plan
 from jobs.secrecy import redacted, refuse_credentials
-from jobs.spec import Job
+from jobs.spec import Job, short_for
+from operators import KINDS
 from operators.errors import ResourceError, SinkError, SourceError, SpecError, UserError
 
 _SECTIONS: dict[type[UserError], str] = {SourceError: "source", SinkError: "sink", ResourceError: "resources"}
@@ -69,11 +70,16 @@ class Change:
 
 
 def _opened(key: Key, value: Any, below: Key) -> Any:
-    """What stands at a key, as a mapping or list if it is one written short: ``source: uri``, ``- caption``."""
+    """What stands at a key, as a mapping or list if it is one written short: ``source: uri``, ``- caption``.
+
+    As in ``filter: text``, too.
+    """
     if key in ("source", "sink") and isinstance(value, str):
         return {"uri": value}
     if value is None or value == below:
         return {} if value is None else {value: {}}
+    if key in KINDS and isinstance(value, str | list) and isinstance(below, str):
+        return {short_for(str(key)): value}
     return value
 
 

@@ -44,10 +44,18 @@ def options_type(kind: str) -> Any:
     return Annotated[reduce(or_, specs), Field(discriminator=METHOD)] if len(specs) > 1 else specs[0]
 
 
+def short_for(kind: str) -> str | None:
+    """The option of an operator that text or a list in the place of all options stands for, if there is one."""
+    return KINDS[kind][0].short
+
+
 _A_STEP = Choice(
-    Spec, lambda: {kind: options_type(kind) for kind in KINDS}, lambda kind: [METHOD] if methods(kind) else []
+    Spec,
+    lambda: {kind: options_type(kind) for kind in KINDS},
+    lambda kind: [METHOD] if methods(kind) else [],
+    short_for,
 )
-"""A step: ``caption``, or ``{caption: {its options}}``, or a spec made in Python."""
+"""A step: ``caption``, or ``{caption: {its options}}``, or ``filter: text``, or a spec made in Python."""
 
 
 class _AnySource:

@@ -73,6 +73,9 @@ class Spec(BaseModel, ABC):
     kind: ClassVar[str]
     """The word that stands for the step in a job file."""
 
+    short: ClassVar[str | None] = None
+    """The option that text or a list in the place of all options stands for."""
+
     branches_share_seed: ClassVar[bool] = False
     """Whether the rows that one row becomes draw the same noise in this step."""
 
