@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter
 
 from jobs.commands import cluster, common
 from jobs.commands.manifest import manifest
+from jobs.commands.pie_bench import pie_bench
 from jobs.mistakes import meant
 from jobs.quiet import others_held_back
 from jobs.show import plan_as_json, shown_control, shown_controls, shown_operators, shown_options, shown_plan
@@ -25,9 +25,6 @@ from operators.errors import LatentmillError, UserError
 
 if TYPE_CHECKING:
     from jobs.report import Summary
-
-_LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-"""Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
 _address = click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
 _sink = click.argument("sink")
@@ -69,7 +66,7 @@ def run(
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = common.read(job_file, changes, limit)
     plan = file.plan()
-    _listen_on_loopback_only(address)
+    common.listen_on_loopback_only(address)
     from jobs.report import console_on
     from jobs.runner import run as run_plan
     from jobs.sink.ledger import Mode
@@ -98,7 +95,7 @@ def retry(
 ) -> None:
     """Try rejected rows again; those that come out are added to the others."""
     file = common.read(job_file, changes, None)
-    _listen_on_loopback_only(address)
+    common.listen_on_loopback_only(address)
     from jobs.report import console_on
     from jobs.retry import retry as try_again
 
@@ -206,7 +203,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, pie_bench):
     cli.add_command(command)
 
 
@@ -223,12 +220,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), common.USERS_ERROR)
     except LatentmillError as error:
         _end(str(error), common.FAILED)
-
-
-def _listen_on_loopback_only(address: str | None) -> None:
-    """Let nobody else reach the cluster that a run starts for itself; one that is there has addresses of its own."""
-    if address is None:
-        os.environ.setdefault(*_LOOPBACK_ONLY)
 
 
 def _tell(summary: Summary, job: Job, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from operators.generate import Generate
 from operators.invert import Invert
 from operators.pipeline import Pipeline
 from operators.safety import Safety
+from operators.score import Score
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     Caption.kind: (Caption,),
@@ -18,6 +19,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
+    Score.kind: (Score,),
 }
 """Every step by the word that stands for it in a job file; of several, the option `method` tells which."""
 
@@ -38,5 +40,6 @@ __all__ = [
     "Pipeline",
     "Pix2PixZero",
     "Safety",
+    "Score",
     "Spec",
 ]
