@@ -1,9 +1,10 @@
 """Train the built-in CLIP on scenes and what may be said of them.
 
-``python -m training.clip --out FOLDER``, after ``training.captioner`` and ``training.denoiser`` into the same folder:
-it begins with the captioner's eyes and the denoiser's text encoder. The loss is CLIP's (Radford et al. 2021), but for
-one thing: of tiny scenes much is true of several in a batch; so all texts that are true of a picture are right answers,
-and share the probability.
+``python -m training.clip --out FOLDER``, after ``training.captioner`` and ``training.denoiser`` into the same folder.
+It sees with the captioner's eyes and reads with the denoiser's text encoder, which stay as they are but for their last
+layers (after Zhai et al. 2022): those learn to sum up a picture and a text in one embedding. So what the others make of
+a pool of scenes is computed once. The loss is CLIP's (Radford et al. 2021), but for one thing: of tiny scenes much is
+true of several in a batch; so all texts that are true of a picture are right answers, and share the probability.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
+from torch.nn.functional import log_softmax, normalize, scaled_dot_product_attention
 from transformers import (
     BlipForConditionalGeneration,
     CLIPConfig,
@@ -29,6 +30,7 @@ from training import common, language
 
 WIDTH = 128
 EMBEDDING = 64
+POOL = 3072
 
 _PARTS = ("q_proj", "k_proj", "v_proj")
 _NOT_OF_THE_NETWORK = frozenset({"_name_or_path", "architectures", "dtype", "transformers_version"})
@@ -113,7 +115,32 @@ def build(folder: Path) -> CLIPModel:
     with torch.no_grad():
         tokens = model.vision_model.embeddings(common.pixels(common.scenes(0, 64), torch.device("cpu")))
         model.vision_model.pre_layrnorm.weight.fill_(tokens.std(-1).mean())
+    trained = ("layers.3", "layers.1", "post_layernorm", "final_layer_norm", "projection", "logit_scale")
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(any(part in name for part in trained))
     return model
+
+
+def summed_up(layer: nn.Module, tokens: Tensor, at: Tensor) -> Tensor:
+    """What a last layer makes ``(n, d)`` of the tokens ``at`` of ``(n, t, d)``, from all that come up to them, or all.
+
+    Args:
+        layer: of CLIP, for pictures or texts.
+        tokens: that go into it.
+        at: ``(n,)``, places of the tokens that sum up; 0 for pictures, whose tokens all see each other.
+    """
+    rows, attention = torch.arange(len(tokens)), layer.self_attn
+    heard = (torch.arange(tokens.shape[1]) <= at[:, None]) | (at == 0)[:, None]
+
+    def by_head(values: Tensor) -> Tensor:
+        return values.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
+
+    normed, one = layer.layer_norm1(tokens), tokens[rows, at][:, None]
+    asked = by_head(attention.q_proj(normed[rows, at][:, None]))
+    keys, values = by_head(attention.k_proj(normed)), by_head(attention.v_proj(normed))
+    mixed = scaled_dot_product_attention(asked, keys, values, heard[:, None, None])
+    one = one + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return (one + layer.mlp(layer.layer_norm2(one)))[:, 0]
 
 
 def shared_loss(logits: Tensor, right: Tensor) -> Tensor:
@@ -134,23 +161,30 @@ def ranked_first(model: CLIPModel, tokens: CLIPTokenizer, count: int = 256) -> f
 
 
 def main() -> None:
-    """Train on pictures with a little noise; each save counts held-out captions that come first of all."""
-    plan = common.settings(steps=400, batch=64, learning_rate=1e-3)
+    """Train on a pool of pictures with a little noise; each save counts held-out captions that come first of all."""
+    plan = common.settings(steps=400, batch=64, learning_rate=4e-3)
     tokens = language.prompt_tokenizer()
-    model = build(plan.out).to(plan.device)
+    model = build(plan.out)
+    rng = random.Random(plan.seed)
+    items = common.scenes(0, POOL)
+    texts = [told(item, rng) for item in items]
+    ids = tokens([text.text for text in texts], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    ends = (ids == tokens.eos_token_id).int().argmax(1)
+    with torch.no_grad():
+        pictures = common.pixels(items, torch.device("cpu"))
+        pictures = pictures + 0.1 * torch.rand(POOL, 1, 1, 1) * torch.randn_like(pictures)
+        seen = [model.vision_model(some, output_hidden_states=True).hidden_states[-2] for some in pictures.split(64)]
+        read = [model.text_model(some, output_hidden_states=True).hidden_states[-2] for some in ids.split(64)]
+    seen, read = torch.cat(seen), torch.cat(read)
 
-    def loss(step: int) -> Tensor:
-        rng = random.Random(plan.seed * 1_000_003 + step)
-        items = common.scenes(step * plan.batch, plan.batch)
-        texts = [told(item, rng) for item in items]
-        right = torch.tensor([[text.holds(item) for text in texts] for item in items], device=plan.device)
-        ids = tokens([text.text for text in texts], padding="max_length", truncation=True, return_tensors="pt")
-        pictures = common.pixels(items, plan.device)
-        deviation = 0.1 * torch.rand(len(items), 1, 1, 1, device=plan.device)
-        pictures = pictures + deviation * torch.randn_like(pictures)
-        with torch.autocast(plan.device.type, torch.bfloat16):
-            logits = model(**ids.to(plan.device), pixel_values=pictures).logits_per_image
-        logits = logits.float()
+    def loss(_: int) -> Tensor:
+        rows = torch.randint(POOL, (plan.batch,))
+        right = torch.tensor([[texts[text].holds(items[item]) for text in rows] for item in rows])
+        summed = summed_up(model.vision_model.encoder.layers[-1], seen[rows], torch.zeros_like(rows))
+        picture = normalize(model.visual_projection(model.vision_model.post_layernorm(summed)))
+        summed = summed_up(model.text_model.encoder.layers[-1], read[rows], ends[rows])
+        text = normalize(model.text_projection(model.text_model.final_layer_norm(summed)))
+        logits = model.logit_scale.exp() * picture @ text.T
         return (shared_loss(logits, right) + shared_loss(logits.T, right.T)) / 2
 
     def save(averaged: dict[str, nn.Module]) -> None:

@@ -40,7 +40,8 @@ def clip_direction(batch: Batch) -> Tensor:
     Undefined where one of them didn't change.
     """
     seen, said = batch.clip_after - batch.clip_before, batch.clip_target - batch.clip_source
-    return _dot(seen, said) / (seen.norm(dim=1) * said.norm(dim=1))
+    lengths: Tensor = seen.norm(dim=1) * said.norm(dim=1)
+    return _dot(seen, said) / lengths
 
 
 def clip_edited(batch: Batch) -> Tensor:

@@ -94,7 +94,7 @@ def _scored(row: dict[Reads, Any], texts: dict[Reads, str | None]) -> Scored | R
         if isinstance(found, RowError):
             return found
     pictures: dict[Reads, Image.Image] = row
-    size = pictures.get(Reads.IMAGE, pictures.get(Reads.SOURCE)).size
+    size = pictures[Reads.IMAGE if Reads.IMAGE in pictures else Reads.SOURCE].size
     if mask is not None and mask.size not in {picture.size for picture in pictures.values()}:
         return MaskError(f"the mask has {mask.width} x {mask.height} pixels, and neither of its pictures has")
     arrays = {
