@@ -90,7 +90,7 @@ def seeing(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(folder: Path) -> CLIPModel:
-    """A CLIP that sees as the captioner of a folder does, and reads as its denoiser does."""
+    """A CLIP that sees as the captioner of a folder does, and reads as its denoiser does; what sums up is to learn."""
     reader = CLIPTextModel.from_pretrained(folder / "stable-diffusion" / "text_encoder", dtype=torch.float32)
     eyes = BlipForConditionalGeneration.from_pretrained(folder / "blip", dtype=torch.float32).vision_model
     told = {name: value for name, value in reader.config.to_dict().items() if name not in _NOT_OF_THE_NETWORK}
@@ -115,9 +115,13 @@ def build(folder: Path) -> CLIPModel:
     with torch.no_grad():
         tokens = model.vision_model.embeddings(common.pixels(common.scenes(0, 64), torch.device("cpu")))
         model.vision_model.pre_layrnorm.weight.fill_(tokens.std(-1).mean())
-    trained = ("layers.3", "layers.1", "post_layernorm", "final_layer_norm", "projection", "logit_scale")
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(any(part in name for part in trained))
+    model.requires_grad_(False)
+    model.logit_scale.requires_grad_()
+    for tower, norm in ((model.vision_model, "post_layernorm"), (model.text_model, "final_layer_norm")):
+        for part in (tower.encoder.layers[-1], getattr(tower, norm)):
+            part.requires_grad_()
+    for projection in (model.visual_projection, model.text_projection):
+        projection.requires_grad_()
     return model
 
 
