@@ -4,5 +4,5 @@ ARG BASE=rayproject/ray:2.60.0-py311-gpu
 FROM ${BASE}
 
 COPY --chown=ray:users . /tmp/latentmill
-RUN pip install --no-cache-dir --constraint /tmp/latentmill/constraints.txt '/tmp/latentmill[c2pa,s3,gcs,lance,conditions,safety,video,weighting]' \
+RUN pip install --no-cache-dir --constraint /tmp/latentmill/constraints.txt '/tmp/latentmill[c2pa,s3,gcs,lance,conditions,safety,video,weighting,scores,lpips]' \
     && rm -rf /tmp/latentmill

@@ -17,6 +17,7 @@ from jobs.commands import cluster, common
 from jobs.commands.export import export
 from jobs.commands.lineage import lineage
 from jobs.commands.manifest import manifest
+from jobs.commands.pie_bench import pie_bench
 from jobs.commands.replay import replay
 from jobs.commands.report import report
 from jobs.quiet import others_held_back
@@ -29,9 +30,6 @@ from operators.near import meant
 
 if TYPE_CHECKING:
     from jobs.summary import Summary
-
-_LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-"""Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
 _address = click.option("--address", help="Ray cluster to run on, as in `auto`; without it, one on this machine.")
 _sink = click.argument("sink")
@@ -73,7 +71,7 @@ def run(
     """Run a job; run again after a fault, it goes on where it stopped."""
     file = common.read(job_file, changes, limit)
     plan = file.plan()
-    _listen_on_loopback_only(address)
+    common.listen_on_loopback_only(address)
     from jobs.progress import console_on
     from jobs.runner import run as run_plan
     from jobs.sink.ledger import Mode
@@ -109,7 +107,7 @@ def retry(
 ) -> None:
     """Try rejected rows again; those that come out are added to the others."""
     file = common.read(job_file, changes, None)
-    _listen_on_loopback_only(address)
+    common.listen_on_loopback_only(address)
     from jobs.progress import console_on
     from jobs.retry import retry as try_again
 
@@ -217,7 +215,7 @@ def schema() -> None:
     click.echo(json.dumps(dialect | Job.model_json_schema(), indent=1))
 
 
-for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, replay, report):
+for command in (cluster.submit, cluster.logs, cluster.stop, manifest, export, lineage, pie_bench, replay, report):
     cli.add_command(command)
 
 
@@ -234,12 +232,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), common.USERS_ERROR)
     except LatentmillError as error:
         _end(str(error), common.FAILED)
-
-
-def _listen_on_loopback_only(address: str | None) -> None:
-    """Let nobody else reach the cluster that a run starts for itself; one that is there has addresses of its own."""
-    if address is None:
-        os.environ.setdefault(*_LOOPBACK_ONLY)
 
 
 def _lineage_key() -> str | None:

@@ -12,6 +12,7 @@ from operators.invert import Invert
 from operators.mark import Mark
 from operators.pipeline import Pipeline
 from operators.safety import Safety
+from operators.score import Score
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     Caption.kind: (Caption,),
@@ -21,6 +22,7 @@ KINDS: dict[str, tuple[type[Spec], ...]] = {
     Pipeline.kind: (Pipeline,),
     Safety.kind: (Safety,),
     Condition.kind: CONDITION_METHODS,
+    Score.kind: (Score,),
     Filter.kind: (Filter,),
     Dedup.kind: (Dedup,),
     Mark.kind: (Mark,),
@@ -47,5 +49,6 @@ __all__ = [
     "Pipeline",
     "Pix2PixZero",
     "Safety",
+    "Score",
     "Spec",
 ]

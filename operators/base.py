@@ -78,6 +78,9 @@ class Spec(BaseModel, ABC):
     branches_share_seed: ClassVar[bool] = False
     """Whether the rows that one row becomes draw the same noise in this step."""
 
+    renamed_by: ClassVar[str] = "output"
+    """The option that gives the columns that are added other names."""
+
     compiles: ClassVar[bool] = False
     """Whether the step has networks that ``torch.compile`` can speed up."""
 
@@ -150,7 +153,7 @@ class Spec(BaseModel, ABC):
                 raise ColumnError(f"column {name!r} is {given}, but must hold {kind.value}", where)
         for name in self.writes():
             if name in schema.names or name in columns.RESERVED:
-                raise ColumnError(f"column {name!r} is there already; name another one with `output`", where)
+                raise ColumnError(f"column {name!r} is there already; name another one with `{self.renamed_by}`", where)
         about = self.describes()
         added = [pa.field(name, kind, metadata=about.get(name)) for name, kind in self.writes().items()]
         return pa.schema([*schema, *added], schema.metadata)

@@ -41,7 +41,7 @@ def test_every_module_is_in_the_wheel_and_no_test(wheel: set[str]) -> None:
     assert {name for name in wheel if name.endswith(".py")} == ours
 
 
-@pytest.mark.parametrize("model", ["blip", "controlnet", "stable-diffusion", "t2i-adapter"])
+@pytest.mark.parametrize("model", ["blip", "clip", "controlnet", "stable-diffusion", "t2i-adapter"])
 def test_the_built_in_models_are_in_the_wheel(wheel: set[str], model: str) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / BUILTIN / model).rglob("*") if path.is_file()}
     assert any(name.endswith(".safetensors") for name in files)

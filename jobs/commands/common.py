@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ FAILED, USERS_ERROR, STOPPED = 1, 2, 130
 """Exit codes."""
 
 WATCH_SECONDS = 5.0
+
+_LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""Ray's word for a cluster of this machine alone, on Linux too; Ray reads it when it is imported."""
 
 job_file = click.argument("job_file", type=click.Path(path_type=Path))
 set_ = click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change one value of the job file.")
@@ -40,3 +44,9 @@ def all_changes(changes: Sequence[str], limit: int | None) -> list[str]:
 def read(job_file: Path, changes: Sequence[str], limit: int | None) -> JobFile:
     """Read a job file; errors as in :meth:`JobFile.read`."""
     return JobFile.read(job_file, all_changes(changes, limit))
+
+
+def listen_on_loopback_only(address: str | None) -> None:
+    """Let nobody else reach the cluster that a run starts for itself; one that is there has addresses of its own."""
+    if address is None:
+        os.environ.setdefault(*_LOOPBACK_ONLY)

@@ -15,6 +15,7 @@ from jobs.sources.files import Listing, list_files
 from jobs.sources.images import ImagesSource, is_metadata
 from jobs.sources.lance import LanceSource
 from jobs.sources.parquet import ParquetSource
+from jobs.sources.pie_bench import PieBenchSource
 from jobs.sources.shapes import Series, ShapesSource
 from jobs.sources.spec import Format, SourceSpec
 from jobs.sources.table import TableSource
@@ -28,6 +29,7 @@ _OF_FILES: dict[Format, Callable[[Listing, SourceSpec], Source]] = {
     Format.WEBDATASET: WebDatasetSource,
     Format.LANCE: LanceSource,
     Format.TEXT: TextSource,
+    Format.PIE_BENCH: PieBenchSource,
 }
 
 _BUILTIN = "builtin:"

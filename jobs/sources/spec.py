@@ -19,6 +19,7 @@ class Format(StrEnum):
     LANCE = "lance"
     TEXT = "text"
     SHAPES = "shapes"
+    PIE_BENCH = "pie_bench"
 
 
 class RowOptions(BaseModel):

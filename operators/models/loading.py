@@ -156,12 +156,13 @@ def load_network(kind: Any, files: ModelFiles, device: torch.device, part: str =
     return network.to(device).eval().requires_grad_(False)
 
 
-def load_processor(files: ModelFiles, part: str = ".") -> Any:
+def load_processor(files: ModelFiles, part: str = ".", **options: Any) -> Any:
     """What makes of pictures what a network of transformers takes.
 
     Args:
         files: of the model.
         part: subfolder that it is in.
+        options: of ``from_pretrained``.
 
     Raises:
         ModelError: there is none.
@@ -170,7 +171,7 @@ def load_processor(files: ModelFiles, part: str = ".") -> Any:
 
     files.json(str(Path(part) / "preprocessor_config.json"))
     processors: Any = AutoImageProcessor
-    return processors.from_pretrained(files.part(part))
+    return processors.from_pretrained(files.part(part), **options)
 
 
 def check_architecture(files: ModelFiles, ending: str, lacks: str, part: str = ".") -> None:

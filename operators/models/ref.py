@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-BUILTIN = ("stable-diffusion", "blip", "controlnet", "t2i-adapter")
+BUILTIN = ("stable-diffusion", "blip", "controlnet", "t2i-adapter", "clip")
 """Models that are part of the package."""
 
 

@@ -1,7 +1,7 @@
 """The report in a real browser: what a person does with it, on a desk and on a phone.
 
-Needs the extra `browser`, and Chromium, which is no Python package: `apt-get install chromium-headless-shell`, or a Chrome
-that is there.
+Needs the extra `browser`, and Chromium, which is no Python package: `apt-get install chromium-headless-shell`, or a
+Chrome that is there.
 """
 
 from __future__ import annotations

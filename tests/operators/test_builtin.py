@@ -13,7 +13,7 @@ import operators.models.builtin as builtin
 from operators import Caption, Generate
 from operators.images import decode, encode_all
 from operators.models.builtin.reading import NOTHING, read
-from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, SHAPES, TEXTURES, draw, masks, scene
+from operators.models.builtin.scenes import COLOURS, HELD_OUT_SERIES, SHAPES, TEXTURES, captions, draw, masks, scene
 
 FOLDER = Path(builtin.__file__).parent
 
@@ -58,7 +58,7 @@ def test_masks_cover_the_object():
 
 def test_weights_are_small_and_in_half_precision():
     weights = list(FOLDER.rglob("*.safetensors"))
-    assert len(weights) == 6
+    assert len(weights) == 7
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 30e6
     for path in weights:
         with safe_open(path, "pt") as tensors:
@@ -99,6 +99,20 @@ def test_captions_are_right(scenes):
     table = Caption().load()(pa.table({"image": encode_all(draw(scenes))}))
     right = [said == item.caption for said, item in zip(table["caption"].to_pylist(), scenes, strict=True)]
     assert np.mean(right) >= 0.95
+
+
+def test_transformers_loads_clip_and_captions_are_nearest_to_their_pictures():
+    import torch
+    from PIL import Image
+    from transformers import AutoProcessor, CLIPModel
+
+    some, texts = [scene(index, HELD_OUT_SERIES) for index in range(100)], captions()
+    assert len(set(texts)) == 336
+    model, processor = CLIPModel.from_pretrained(FOLDER / "clip"), AutoProcessor.from_pretrained(FOLDER / "clip")
+    pictures = [Image.fromarray(picture) for picture in draw(some)]
+    with torch.no_grad():
+        near = model(**processor(texts, pictures, padding=True, return_tensors="pt")).logits_per_image.argmax(1)
+    assert np.mean([texts[at] == item.caption for at, item in zip(near, some, strict=True)]) >= 0.9
 
 
 def test_pictures_are_right(scenes):

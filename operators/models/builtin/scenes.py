@@ -63,6 +63,17 @@ class Scene:
         return place_of(self.x, self.y)
 
 
+def captions() -> list[str]:
+    """Every caption that a scene can have."""
+    return [
+        Scene(shape, colour, background, 0, 0, 0).caption
+        for shape in SHAPES
+        for colour in COLOURS
+        for background in COLOURS
+        if colour != background
+    ]
+
+
 def place_of(x: float, y: float) -> str:
     """Name the ninth of a 64 x 64 picture that the point ``(x, y)`` lies in."""
     vertical = _third(y, "top", "bottom")
