@@ -41,6 +41,9 @@ _EXTRAS = {
     "conditions": ('{"condition": {',),
     "safety": ('{"safety": {',),
     "weighting": ('{"prompt_weighting": {',),
+    "c2pa": ('"certificate": "',),
+    "scores": ('{"score": {',),
+    "lpips": ('"lpips": "alex"', '"lpips": "vgg"', '"lpips": "squeeze"', '"preset": "pie_bench"'),
 }
 """Optional parts of Latentmill, and what a job says that needs them."""
 

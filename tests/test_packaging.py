@@ -85,6 +85,6 @@ def test_the_image_has_the_ray_that_is_pinned_and_all_that_the_wheel_is_made_of(
     assert set(re.findall(r"rayproject/ray:([\d.]+)-", dockerfile)) == {pinned[1]}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (installed,) = re.findall(r"latentmill\[(.+)\]", dockerfile)
-    assert set(installed.split(",")) == extras.keys() - {"test"}
+    assert set(installed.split(",")) == extras.keys() - {"browser", "test"}
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert kept == {"cluster", "jobs", "operators", "constraints.txt", "LICENSE", "pyproject.toml", "README.md"}

@@ -13,13 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.sink import rejects
+from jobs.sink.ledger import FILTERED
 from jobs.sink.rows import SinkRows, source_ids_of
 from operators import columns
 from operators.errors import UserError
 from operators.near import meant
-
-LEFT_OUT = "filtered"
-"""Folder of the rows that steps left out, where a job keeps them, and what their columns of reasons begin with."""
 
 _NEAR = 5_000
 """Ids among which the nearest to an unknown one is looked for."""
@@ -92,7 +90,7 @@ def _of_source(rows: SinkRows, source_id: str, lines: list[tuple[str, pa.Table]]
         table = rejects.read(rows.place, part)
         found.append((State.REJECTED, part, table.filter(pc.equal(table[columns.SOURCE_ID], source_id))))
     for part in own:
-        data = rows.place.get(f"{LEFT_OUT}/{part}")
+        data = rows.place.get(f"{FILTERED}/{part}")
         if data is not None:
             table = pq.read_table(pa.BufferReader(data))
             found.append((State.FILTERED, part, table.filter(pc.equal(table[columns.SOURCE_ID], source_id))))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.lineage.asked import LEFT_OUT, Asked, State, asked_for
+from jobs.lineage.asked import Asked, State, asked_for
 from jobs.lineage.steps import Step, steps_of
 from jobs.lineage.upstream import LostError, looks_written, row_at, sink_at
 from jobs.sink import ledger
@@ -18,7 +18,7 @@ from jobs.stores.store import Store
 from operators import columns
 from operators.errors import UserError
 
-_MARKS = {State.REJECTED: columns.ERROR, State.FILTERED: f"_{LEFT_OUT}"}
+_MARKS = {State.REJECTED: columns.ERROR, State.FILTERED: columns.FILTERED}
 _REASON = ("step", "code", "message", "attempt", "reason")
 _ABOUT = ("run_id", "epoch", "mode", "state", "started", "ended", "fingerprint", "packages")
 
@@ -146,7 +146,7 @@ def _where(rows: SinkRows, one: Asked) -> str:
         case State.REJECTED:
             return f"{ledger.REJECTS}/{one.part}"
         case State.FILTERED:
-            folder = LEFT_OUT if columns.RUN_ID in one.values else ledger.OUTCOMES
+            folder = ledger.FILTERED if columns.RUN_ID in one.values else ledger.OUTCOMES
             return f"{folder}/{one.part}"
 
 

@@ -67,7 +67,8 @@ CHANGED = [
     (
         "builtin:shapes?rows=24",
         "{uri: builtin:shapes, format: csv}",
-        "2: source.format: \"csv\" won't do; write 'parquet', 'images', 'webdataset', 'lance', 'text' or 'shapes'",
+        "2: source.format: \"csv\" won't do; write 'parquet', 'images', 'webdataset', 'lance', 'text', 'shapes' or "
+        "'pie_bench'",
     ),
     (
         "builtin:shapes?rows=24",

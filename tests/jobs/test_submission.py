@@ -153,6 +153,9 @@ def test_models_of_controls_are_sent_by_whole_paths_too(job: Path) -> None:
         ("{generate: {prompt: a, controls: [prompt_weighting]}}", ["weighting"]),
         ("{condition: {method: canny}}", ["conditions"]),
         ("safety", ["safety"]),
+        ("{mark: {certificate: chain.pem, key_variable: SIGNING_KEY, made: generated}}", ["c2pa"]),
+        ("{score: {metrics: [sharpness], image: image}}", ["scores"]),
+        ("{score: {metrics: [background_lpips], image: image, lpips: alex}}", ["scores", "lpips"]),
         ("{pipeline: {class: TextToVideoSDPipeline, model: org/m, produces: video}}", ["video"]),
     ],
 )
