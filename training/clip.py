@@ -30,7 +30,7 @@ from training import common, language
 
 WIDTH = 128
 EMBEDDING = 64
-POOL = 3072
+POOL = 16384
 
 _PARTS = ("q_proj", "k_proj", "v_proj")
 _NOT_OF_THE_NETWORK = frozenset({"_name_or_path", "architectures", "dtype", "transformers_version"})

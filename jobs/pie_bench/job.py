@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs.jobfile import Change
-from jobs.mistakes import first_mistake, meant
+from jobs.mistakes import first_mistake
 from jobs.spec import Job, methods
 from operators import Edit, Score
 from operators.errors import SpecError
+from operators.near import meant
 from operators.score import Preset
 
 SCORE, RESOURCES = "score", "resources"
