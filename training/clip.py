@@ -166,7 +166,7 @@ def ranked_first(model: CLIPModel, tokens: CLIPTokenizer, count: int = 256) -> f
 
 def main() -> None:
     """Train on a pool of pictures with a little noise; each save counts held-out captions that come first of all."""
-    plan = common.settings(steps=400, batch=64, learning_rate=4e-3)
+    plan = common.settings(steps=4000, batch=64, learning_rate=4e-3)
     tokens = language.prompt_tokenizer()
     model = build(plan.out)
     rng = random.Random(plan.seed)

@@ -112,7 +112,7 @@ def test_transformers_loads_clip_and_captions_are_nearest_to_their_pictures():
     pictures = [Image.fromarray(picture) for picture in draw(some)]
     with torch.no_grad():
         near = model(**processor(texts, pictures, padding=True, return_tensors="pt")).logits_per_image.argmax(1)
-    assert np.mean([texts[at] == item.caption for at, item in zip(near, some, strict=True)]) >= 0.9
+    assert np.mean([texts[at] == item.caption for at, item in zip(near, some, strict=True)]) >= 0.85
 
 
 def test_pictures_are_right(scenes):
