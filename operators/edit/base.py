@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
@@ -291,11 +292,18 @@ class Editor(DiffusionOperator[E, EditRow], ABC):
         return render(self._family, latents, self.spec.format, self.spec.quality, metadata, finished)
 
     def _shared(self, batch: list[EditRow]) -> tuple[list[EditRow], Tensor]:
-        """One row for each source row of a batch, and for every row of the batch the place of its own among them."""
+        """One row for each source row of a batch, and for every row of the batch the place of its own among them.
+
+        A batch that copies of rows fill up has as many source rows as one without: each copy counts as another one's.
+        """
         import torch
 
-        numbers: dict[int, int] = {}
-        places = [numbers.setdefault(row.source, len(numbers)) for row in batch]
+        numbers: dict[tuple[int, int], int] = {}
+        copies: Counter[int] = Counter()
+        places = []
+        for row in batch:
+            places.append(numbers.setdefault((row.source, copies[id(row)]), len(numbers)))
+            copies[id(row)] += 1
         sources = [batch[places.index(number)] for number in range(len(numbers))]
         return sources, torch.tensor(places, device=self._family.device)
 
