@@ -111,7 +111,9 @@ def test_transformers_loads_clip_and_captions_are_nearest_to_their_pictures():
     model, processor = CLIPModel.from_pretrained(FOLDER / "clip"), AutoProcessor.from_pretrained(FOLDER / "clip")
     pictures = [Image.fromarray(picture) for picture in draw(some)]
     with torch.no_grad():
-        near = model(**processor(texts, pictures, padding=True, return_tensors="pt")).logits_per_image.argmax(1)
+        near = model(
+            **processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+        ).logits_per_image.argmax(1)
     assert np.mean([texts[at] == item.caption for at, item in zip(near, some, strict=True)]) >= 0.85
 
 
