@@ -1,8 +1,10 @@
 """Controlled pictures: ours in a batch of eight against diffusers' own pipelines, one at a time, on the same weights.
 
 sega, attend_and_excite, sag, panorama, controlnet, t2i_adapter, depth2img, instruct
-               how many times faster a picture is made
-..._seconds    of one picture, ours
+                      how many times faster a picture is made, with `precision: bfloat16`
+..._single            the same with `precision: float32`
+..._seconds           of one picture, ours in bfloat16
+..._theirs            of one picture, diffusers' in float32, as its pipelines load weights unless told otherwise
 
 Both take the same steps with the same settings, on the same device, in one process, in turns. Panoramas are four
 times as wide as high. The models of depth2img and instruct are the built-in one, with channels that it does not heed.
@@ -37,10 +39,10 @@ from diffusers import (
 from PIL import Image
 from references import pipeline
 
-from operators import Generate, Instruct
+from operators import Generate, Instruct, Spec
 from operators.images import encode_all
 from operators.models.builtin.scenes import HELD_OUT_SERIES, SIZE, draw, masks, outlines, scene
-from operators.models.loading import ModelFiles, diffusion_files
+from operators.models.loading import ModelFiles, Precision, diffusion_files
 from operators.models.ref import ModelRef
 
 BATCH = 8
@@ -49,7 +51,7 @@ CONCEPT: dict[str, Any] = {"guidance_scale": 8.0, "warmup": 5, "threshold": 0.8}
 THRESHOLDS = {0: 0.05, 10: 0.5, 20: 0.8}
 ALTERED, SAG_SCALE, STRIDE = 15, 0.75, 2
 
-Ours = Callable[[pa.Table], pa.Table]
+Ours = Callable[[Precision], Callable[[pa.Table], pa.Table]]
 Theirs = Callable[[int], Any]
 
 
@@ -64,7 +66,7 @@ class Panorama(StableDiffusionPanoramaPipeline):
 
 def measure(quick: bool) -> dict[str, Any]:
     """The ratios of medians over turns."""
-    steps, turns, alone = (5, 1, 2) if quick else (50, 2, 4)
+    steps, turns, alone = (5, 1, 2) if quick else (50, 2, 3)
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         scenes = [scene(index, HELD_OUT_SERIES) for index in range(BATCH)]
@@ -78,15 +80,21 @@ def measure(quick: bool) -> dict[str, Any]:
             }
         )
         for name, (ours, theirs) in methods(Path(folder), steps).items():
-            times = [([timed(theirs, row) for row in range(alone)], timed(ours, table) / BATCH) for _ in range(turns)]
-            seconds = float(np.median([mine for _, mine in times]))
-            figures[name] = round(float(np.median([each for others, _ in times for each in others])) / seconds, 2)
+            fast, single = ours(Precision.BFLOAT16), ours(Precision.FLOAT32)
+            times = [
+                (timed(fast, table) / BATCH, timed(single, table) / BATCH, [timed(theirs, row) for row in range(alone)])
+                for _ in range(turns)
+            ]
+            seconds, in_single, others = (float(np.median(taken)) for taken in zip(*times, strict=True))
+            figures[name] = round(others / seconds, 2)
+            figures[f"{name}_single"] = round(others / in_single, 2)
             figures[f"{name}_seconds"] = round(seconds, 3)
+            figures[f"{name}_theirs"] = round(others, 3)
     return figures | {"steps": steps, "batch": BATCH, "threads": torch.get_num_threads()}
 
 
 def methods(folder: Path, steps: int) -> dict[str, tuple[Ours, Theirs]]:
-    """Ours and theirs of every method; theirs takes the number of a scene."""
+    """Ours of every method, by precision, and theirs, which takes the number of a scene."""
     builtin = str(diffusion_files(ModelRef("builtin:stable-diffusion")).folder)
     depth, instruct = (widened(Path(builtin), folder / str(more), more) for more in (1, 4))
     controlnet, adapter = (
@@ -100,7 +108,7 @@ def methods(folder: Path, steps: int) -> dict[str, tuple[Ours, Theirs]]:
     their_options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": GUIDANCE}
 
     def ours(control: Any, **options: Any) -> Ours:
-        return Generate.model_validate({**common_options, "controls": [control], **options}).load(batch_rows=BATCH)
+        return loaded(Generate.model_validate({**common_options, "controls": [control], **options}))
 
     def theirs(kind: Any, given: Callable[[int], dict[str, Any]], source: str = builtin, **parts: Any) -> Theirs:
         made = pipeline(kind, source, **parts)
@@ -160,12 +168,15 @@ def methods(folder: Path, steps: int) -> dict[str, tuple[Ours, Theirs]]:
             ),
         ),
         "instruct": (
-            Instruct(model=ModelRef(instruct), target_prompt={"column": "prompt"}, **common_options).load(
-                batch_rows=BATCH
-            ),
+            loaded(Instruct(model=ModelRef(instruct), target_prompt={"column": "prompt"}, **common_options)),
             theirs(StableDiffusionInstructPix2PixPipeline, lambda row: {"image": shown[row]}, instruct),
         ),
     }
+
+
+def loaded(spec: Spec) -> Ours:
+    """The step at either precision."""
+    return lambda precision: spec.model_copy(update={"precision": precision}).load(batch_rows=BATCH)
 
 
 def widened(source: Path, target: Path, more: int) -> str:

@@ -107,6 +107,7 @@ def keep(pipeline: DiffusionPipeline, folder: Path) -> None:
     pipeline.to(torch.float16).save_pretrained(folder)
     common.amend(folder / "vae" / "config.json", block_out_channels=None, _name_or_path=None)
     common.amend(folder / "text_encoder" / "config.json", dtype="float32")
+    common.amend(folder / "unet" / "config.json", _name_or_path=None)
 
 
 def main() -> None:
