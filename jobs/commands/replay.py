@@ -37,18 +37,19 @@ def replay(sink: str, ids: Sequence[str], sample: int | None, seed: int, out: Pa
     from jobs.stores.store import Store
 
     told = replayed(Store.at(sink), ids, sample=sample, seed=seed)
-    for row in told.rows if out else ():
-        _keep(row, out)
+    if out is not None:
+        for row in told.rows:
+            _keep(row, out)
     click.echo(json.dumps(told.as_json()) if as_json else shown(told))
     if not told.within:
         sys.exit(common.FAILED)
 
 
-def _keep(row: ReplayedRow, folder: Path | None) -> None:
+def _keep(row: ReplayedRow, folder: Path) -> None:
     from jobs.formats import naming
 
     for column, pictures in row.pictures.items():
         for name, data in zip(("stored", "made"), pictures, strict=True):
-            path = Path(folder or ".", f"{naming.key(row.row_id)}.{column}.{name}.{naming.ending(data)}")
+            path = Path(folder, f"{naming.key(row.row_id)}.{column}.{name}.{naming.ending(data)}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)

@@ -24,8 +24,6 @@ _PARTS = 64
 """Of so many parts with such rows a few rows are chosen."""
 _EACH = 8
 _TEXT = 300
-_FILTERED = "filtered"
-"""The folder of rows that steps left out, where a job keeps them."""
 _REASONS = {"step": "_step", "message": "_message", "reason": "_reason", "attempt": "_attempt"}
 
 Shown = dict[str, list[dict[str, Any]]]
@@ -47,17 +45,17 @@ def filtered(rows: SinkRows, thumbnails: Thumbnails) -> Shown:
     Raises:
         SinkError: the sink can't be read.
     """
-    return _some(_filtered(rows), f"_{_FILTERED}_step", f"_{_FILTERED}", thumbnails)
+    return _some(_filtered(rows), f"{columns.FILTERED}_step", columns.FILTERED, thumbnails)
 
 
 def _filtered(rows: SinkRows) -> Iterator[pa.Table]:
     counted = set(rows.parts)
-    for name in ledger.parts(rows.place, _FILTERED):
+    for name in ledger.parts(rows.place, ledger.FILTERED):
         if name in counted:
             try:
-                yield pa.Table.from_batches(parquet(rows.place, f"{_FILTERED}/{name}"))
+                yield pa.Table.from_batches(parquet(rows.place, f"{ledger.FILTERED}/{name}"))
             except DamagedError as error:
-                raise SinkError(f"{_FILTERED}/{name} can't be read ({error})", rows.sink.uri) from error
+                raise SinkError(f"{ledger.FILTERED}/{name} can't be read ({error})", rows.sink.uri) from error
 
 
 def _some(tables: Iterable[pa.Table], key: str, why: str, thumbnails: Thumbnails) -> Shown:
