@@ -13,7 +13,7 @@ from cluster.nodes import GIB, capacity
 from cluster.placement import IO, Placement
 from cluster.resources import Resources
 from cluster.sizing import sized
-from operators.base import Operator, Spec, compute_with
+from operators.base import Loaded, Spec, compute_with
 
 _MOST_IO = 32
 """Readers, and as many writers, where nobody knows how many CPUs there will be."""
@@ -29,7 +29,7 @@ class _RowActor:
         return self.operator(table)
 
 
-def load(specs: Sequence[Spec], placement: Placement) -> list[Operator[Any, Any]]:
+def load(specs: Sequence[Spec], placement: Placement) -> list[Loaded[Any]]:
     """Load the steps of one actor in this process, in their order, with the threads that it was given."""
     if any(spec.models() for spec in specs):
         compute_with(placement.threads)

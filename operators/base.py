@@ -126,7 +126,7 @@ class Spec(BaseModel, ABC):
     @abstractmethod
     def load(
         self, step: str | None = None, batch_rows: int = 16, device: str | None = None, compiled: bool = False
-    ) -> Operator[Any, Any]:
+    ) -> Loaded[Any]:
         """Load the weights and return the operator.
 
         Args:
@@ -202,7 +202,7 @@ S = TypeVar("S", bound=Spec)
 P = TypeVar("P")
 
 
-class Operator(ABC, Generic[S, P]):
+class Loaded(ABC, Generic[S]):
     """A loaded step: call it with a table, get the table with the step's columns.
 
     Rows without an id are called ``0``, ``1``, ...; a row that fails keeps its place, with nulls in the new columns
@@ -215,11 +215,22 @@ class Operator(ABC, Generic[S, P]):
         self.batch_rows = batch_rows
         self.batch_sizes: dict[str, int] = {}
         """By id of every row of the last table that went through the networks: with how many, itself among them."""
-        self._ever_succeeded = False
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each model's weights, by the model's name."""
         return {}
+
+    @abstractmethod
+    def __call__(self, table: pa.Table, watch: Watch | None = None) -> pa.Table:
+        """Apply the step to every row that is still live, while ``watch`` stands by."""
+
+
+class Operator(Loaded[S], Generic[S, P]):
+    """A loaded step that takes rows in batches, and finds the row at fault where a batch fails."""
+
+    def __init__(self, spec: S, step: str | None = None, batch_rows: int = 16) -> None:
+        super().__init__(spec, step, batch_rows)
+        self._ever_succeeded = False
 
     @abstractmethod
     def prepare(self, table: pa.Table, seeds: list[int]) -> list[P | RowError]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from operators import columns
-from operators.base import Operator, Produced, Spec
+from operators.base import Loaded, Spec
 from operators.errors import RowError
 from operators.flight import failed, left_out, live, with_row_columns
 from operators.watch import Watch
@@ -16,7 +16,7 @@ from operators.watch import Watch
 S = TypeVar("S", bound=Spec)
 
 
-class Selector(Operator[S, None]):
+class Selector(Loaded[S]):
     """A step that leaves rows out; a table holds all rows of a source row, so it may compare these with each other."""
 
     def __call__(self, table: pa.Table, watch: Watch | None = None) -> pa.Table:  # noqa: ARG002
@@ -38,14 +38,6 @@ class Selector(Operator[S, None]):
             rows: with the columns that the step reads, and the lineage; those of one source row are in the order in
                 which they were made.
         """
-
-    def prepare(self, table: pa.Table, seeds: list[int]) -> list[RowError | None]:
-        """Not in use: rows are not taken in batches."""
-        raise NotImplementedError
-
-    def run(self, batch: list[None]) -> Produced:
-        """Not in use: rows are not taken in batches."""
-        raise NotImplementedError
 
 
 def families(rows: pa.Table) -> pa.ChunkedArray:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from jobs.lineage.steps import chain
 from jobs.replay.recorded import Placed, Recorded
 from jobs.sink import batches
-from operators import Operator, columns
-from operators.base import compute_with
+from operators import columns
+from operators.base import Loaded, compute_with
 from operators.watch import Watch
 
 
@@ -74,7 +74,7 @@ def remade(recorded: Recorded, rows: pa.Table, wanted: Iterable[Wanted]) -> Rema
     names = [step.name for step in recorded.steps]
     ids = {one.row_id: chain(names, one.source_id, one.row_id) for one in wanted}
     before = {one.row_id: one.source_id for one in wanted}
-    operator: Operator[Any, Any] | None = None
+    operator: Loaded[Any] | None = None
     for at, step in enumerate(recorded.steps):
         # The last one is let go of when this one has been loaded: they may share networks.
         operator = step.spec.load(step=step.name, batch_rows=step.batch_rows, compiled=step.compiled)
@@ -94,7 +94,7 @@ def remade(recorded: Recorded, rows: pa.Table, wanted: Iterable[Wanted]) -> Rema
 
 
 def _taken(
-    operator: Operator[Any, Any], step: Placed, rows: pa.Table, size: int | None, became: Mapping[str, str]
+    operator: Loaded[Any], step: Placed, rows: pa.Table, size: int | None, became: Mapping[str, str]
 ) -> pa.Table:
     """The rows that came out of a step in batches of one size: ``became`` has their ids, and what they had been."""
     operator.batch_rows = size or step.batch_rows
